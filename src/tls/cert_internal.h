@@ -1,0 +1,35 @@
+/*
+ * How certificates are made, for the files of this folder only.
+ */
+#ifndef SL_TLS_CERT_INTERNAL_H
+#define SL_TLS_CERT_INTERNAL_H
+
+#include "tls/cert.h"
+
+/* Several certificates above a leaf, shared by all leaves that have them. */
+struct sl_cert_chain;
+
+/* What a text holds. The caller frees what was found, also after an error. */
+struct sl_pem_certs {
+    X509 *leaf;
+    struct sl_cert_chain *chain; /* NULL without intermediates */
+};
+
+/* 0 or SL_E_CONFIG. */
+int sl_pem_read_certs(struct sl_pem_certs *out, struct sl_str text, struct sl_err *err);
+int sl_pem_read_key(EVP_PKEY **out, struct sl_str text, struct sl_err *err);
+/* The text with `\` `n` turned into newlines when it has no real one: a copy for sl_pem_free(), or
+ * NULL when it needs none. */
+char *sl_pem_unescape(struct sl_str text, size_t *len);
+/* Wipes before it frees: PEM may hold a key. */
+void sl_pem_free(char *copy, size_t len);
+
+void sl_cert_chain_unref(struct sl_cert_chain *chain); /* NULL is legal */
+STACK_OF(X509) * sl_cert_chain_certs(const struct sl_cert_chain *chain);
+
+/* 0 or SL_E_TLS. */
+int sl_cert_pin_of(const X509 *x, uint8_t out[32]);
+/* Takes leaf, chain and key, which fit together; the one reference is the caller's. */
+struct sl_cert *sl_cert_adopt(X509 *leaf, struct sl_cert_chain *chain, EVP_PKEY *key);
+
+#endif
