@@ -1,0 +1,173 @@
+#include "http/pool.h"
+
+static const struct sl_stream_handler resting;
+
+enum { MAX_TARGET_IDS = 1 << 20 }; /* connections to targets past this are not kept */
+
+int sl_pool_new(struct sl_pool **out, struct sl_loop *loop, struct sl_dns *dns,
+                const struct sl_pool_opts *opts, struct sl_err *err)
+{
+    struct sl_pool *p = sl_zalloc(sizeof(*p));
+
+    (void)err;
+    p->loop = loop;
+    p->dns = dns;
+    if (opts != NULL)
+        p->opts = *opts;
+    if (p->opts.idle_timeout == 0)
+        p->opts.idle_timeout = 60000;
+    if (p->opts.max_idle == 0)
+        p->opts.max_idle = 256;
+    if (p->opts.max_head == 0)
+        p->opts.max_head = 64 * 1024;
+    *out = p;
+    return 0;
+}
+
+void sl_pool_free(struct sl_pool *p)
+{
+    if (p == NULL)
+        return;
+    for (size_t i = 0; i < p->n_buckets; i++) {
+        for (struct sl_link *it; (it = sl_list_first(&p->buckets[i].idle)) != NULL;)
+            sl_upstream_close(sl_container_of(it, struct sl_upstream, link), SL_CLOSE_LINGER);
+    }
+    for (size_t i = 0; i < SL_COUNT(p->tls); i++) {
+        if (p->tls[i] != NULL)
+            sl_tls_client_free(p->tls[i]);
+    }
+    sl_free(p->buckets);
+    sl_free(p);
+}
+
+size_t sl_pool_idle(const struct sl_pool *p)
+{
+    return p->n_idle;
+}
+
+/* Contexts with the system's roots are costly to make: on first use, and only one each. */
+int sl_pool_tls(struct sl_pool *p, bool verify, struct sl_tls_client **out)
+{
+    struct sl_tls_client_opts opts = {.verify = verify, .alpn = "\x08http/1.1"};
+    int rc = 0;
+
+    if (p->tls[verify] == NULL)
+        rc = sl_tls_client_new(&p->tls[verify], &opts, NULL);
+    *out = p->tls[verify];
+    return rc;
+}
+
+static struct sl_bucket *bucket_of(struct sl_pool *p, uint32_t id)
+{
+    if (id >= p->n_buckets) {
+        size_t n = SL_MAX((size_t)id + 1, p->n_buckets * 2);
+        struct sl_bucket *bigger = sl_alloc(n * sizeof(*bigger));
+
+        for (size_t i = 0; i < n; i++) {
+            sl_list_init(&bigger[i].idle);
+            bigger[i].n = i < p->n_buckets ? p->buckets[i].n : 0;
+            for (struct sl_link *it;
+                 i < p->n_buckets && (it = sl_list_pop(&p->buckets[i].idle)) != NULL;)
+                sl_list_append(&bigger[i].idle, it);
+        }
+        sl_free(p->buckets);
+        p->buckets = bigger;
+        p->n_buckets = n;
+    }
+    return &p->buckets[id];
+}
+
+struct sl_upstream *sl_upstream_new(struct sl_pool *p, uint32_t id, struct sl_stream **stream)
+{
+    struct sl_upstream *up = sl_zalloc(sizeof(*up));
+
+    up->pool = p;
+    up->id = id < MAX_TARGET_IDS ? id : 0;
+    up->stream = *stream;
+    *stream = NULL;
+    return up;
+}
+
+static void leave(struct sl_upstream *up)
+{
+    if (!sl_link_is_on(&up->link))
+        return;
+    sl_link_remove(&up->link);
+    sl_deadline_clear(&up->deadline);
+    up->pool->buckets[up->id].n--;
+    up->pool->n_idle--;
+}
+
+void sl_upstream_close(struct sl_upstream *up, enum sl_close how)
+{
+    struct sl_loop *loop = up->pool->loop;
+
+    leave(up);
+    if (up->deadline.loop != NULL)
+        sl_deadline_stop(&up->deadline);
+    sl_stream_free(&up->stream, how);
+    sl_loop_defer(loop, up, sl_free);
+}
+
+static void on_rest_over(struct sl_deadline *d)
+{
+    sl_upstream_close(d->user, SL_CLOSE_LINGER);
+}
+
+void sl_upstream_rest(struct sl_upstream *up)
+{
+    struct sl_bucket *bucket = up->id != 0 ? bucket_of(up->pool, up->id) : NULL;
+
+    up->call = NULL;
+    if (bucket == NULL || bucket->n >= up->pool->opts.max_idle) {
+        sl_upstream_close(up, SL_CLOSE_LINGER);
+        return;
+    }
+    if (up->deadline.loop == NULL)
+        sl_deadline_init(&up->deadline, up->pool->loop, on_rest_over, up);
+    sl_deadline_set(&up->deadline, up->pool->opts.idle_timeout);
+    sl_stream_set_handler(up->stream, &resting, up);
+    sl_stream_read(up->stream, true); /* to notice that the target closes it */
+    sl_list_prepend(&bucket->idle, &up->link);
+    bucket->n++;
+    up->pool->n_idle++;
+}
+
+struct sl_upstream *sl_pool_take(struct sl_pool *p, uint32_t id)
+{
+    struct sl_link *first;
+    struct sl_upstream *up;
+
+    if (id == 0 || id >= p->n_buckets || (first = sl_list_first(&p->buckets[id].idle)) == NULL)
+        return NULL;
+    up = sl_container_of(first, struct sl_upstream, link);
+    leave(up);
+    return up;
+}
+
+/* Whatever a resting connection says ends it: bytes nobody asked for included. */
+static void on_rest_data(struct sl_stream *s, const uint8_t *bytes, size_t len)
+{
+    (void)bytes;
+    (void)len;
+    sl_upstream_close(s->user, SL_CLOSE_ABORT);
+}
+
+static void on_rest_fin(struct sl_stream *s)
+{
+    sl_upstream_close(s->user, SL_CLOSE_LINGER);
+}
+
+static void on_rest_written(struct sl_stream *s)
+{
+    (void)s;
+}
+
+static void on_rest_error(struct sl_stream *s, int code)
+{
+    (void)code;
+    sl_upstream_close(s->user, SL_CLOSE_ABORT);
+}
+
+static const struct sl_stream_handler resting = {on_rest_data, on_rest_fin, on_rest_written,
+                                                 on_rest_error, NULL};
