@@ -1,0 +1,99 @@
+/*
+ * What the data plane asks of policy: plain function pointers that the script host fills in (or a
+ * test). The data plane knows no Lua; the host knows no sockets.
+ *
+ * `present` says which hooks exist: an absent one costs one test of a bit. Every hook returns
+ *     0             decided: `*v` holds the verdict (SL_VERDICT_NONE: go on)
+ *     SL_E_AGAIN    the script waits; sl_hook_resume() follows later with the verdict, unless
+ * cancelled A script that throws has been logged by the host and shows as the verdict of the
+ * policy's on_error (SL_VERDICT_ERROR). Strings in a verdict live in the arena of the exchange (or
+ * until the next hook call for connections).
+ */
+#ifndef SL_PROXY_HOOKS_H
+#define SL_PROXY_HOOKS_H
+
+#include "http/exchange.h"
+#include "tls/stream.h"
+
+enum {
+    SL_HOOK_CONNECT = 1,
+    SL_HOOK_HELLO = 2,
+    SL_HOOK_REQUEST = 4,
+    SL_HOOK_RESPONSE = 8,
+    SL_HOOK_DONE = 16,
+};
+
+enum sl_verdict_kind {
+    SL_VERDICT_NONE,        /* go on */
+    SL_VERDICT_ERROR,       /* the hook threw: fail closed (500, 502, or close) */
+    SL_VERDICT_DENY,        /* status (default 403) */
+    SL_VERDICT_REPLY,       /* status, headers, body */
+    SL_VERDICT_REDIRECT,    /* status, location in `text` */
+    SL_VERDICT_ROUTE,       /* use the route named `text` */
+    SL_VERDICT_TARGET,      /* forward to target_host:target_port */
+    SL_VERDICT_CERT,        /* on_hello: `cert` (a reference) */
+    SL_VERDICT_PASSTHROUGH, /* on_hello */
+};
+
+struct sl_verdict {
+    enum sl_verdict_kind kind;
+    int status;
+    struct sl_str text, content_type;
+    struct sl_headers headers;
+    struct sl_str target_host;
+    uint16_t target_port;
+    bool target_tls, target_verify;
+    struct sl_cert *cert;
+};
+
+/* One per exchange or connection, embedded in the proxy's object: the host keeps its handle and
+ * waiting task here. */
+struct sl_hook_slot {
+    void *script; /* the host's; NULL when nothing refers to this object */
+    /* Where the verdict of a waiting hook goes. */
+    void (*on_verdict)(struct sl_hook_slot *slot, const struct sl_verdict *v);
+};
+
+/* Facts of on_done, valid during the call. */
+struct sl_done {
+    bool is_exchange;             /* else a raw stream */
+    const struct sl_exchange *ex; /* NULL for a raw stream */
+    const struct sl_peer *peer;
+    struct sl_str route, target;
+    int status;
+    double duration_s;
+    uint64_t bytes_in, bytes_out;
+    const char *error; /* NULL: none */
+};
+
+struct sl_hooks {
+    unsigned present;
+    void *host;
+    int (*on_connect)(void *host, struct sl_hook_slot *slot, const struct sl_peer *peer,
+                      struct sl_verdict *v);
+    int (*on_hello)(void *host, struct sl_hook_slot *slot, const struct sl_peer *peer,
+                    const struct sl_tls_hello *hello, struct sl_verdict *v);
+    int (*on_request)(void *host, struct sl_hook_slot *slot, struct sl_exchange *ex,
+                      struct sl_verdict *v);
+    /* `res` may be edited; `target` is "host:port". */
+    int (*on_response)(void *host, struct sl_hook_slot *slot, struct sl_exchange *ex,
+                       struct sl_response *res, struct sl_str target, struct sl_verdict *v);
+    void (*on_done)(void *host, const struct sl_done *done);
+    /* The object of this slot ends: its handles go stale, a waiting task is cancelled. Called when
+     * slot->script is not NULL. */
+    void (*forget)(void *host, struct sl_hook_slot *slot);
+};
+
+/* For the host, while an on_request hook of this slot waits: collects the request body (which is
+   still forwarded afterwards). `done` comes later, never inside the call, with 0 and the whole
+   body, SL_E_LIMIT when it is longer than `max`, or another code; it does not come when the slot is
+   forgotten first. A second call gives the same body. Implemented in proxy/body.c. */
+void sl_hook_collect_body(struct sl_hook_slot *slot, size_t max,
+                          void (*done)(struct sl_hook_slot *slot, int code, struct sl_str body));
+/* For the host: the verdict of a hook that returned SL_E_AGAIN. */
+static inline void sl_hook_resume(struct sl_hook_slot *slot, const struct sl_verdict *v)
+{
+    slot->on_verdict(slot, v);
+}
+
+#endif

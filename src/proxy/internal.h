@@ -1,0 +1,174 @@
+/*
+ * The inside of the proxy, for the files of this folder: conn.c (from accept to HTTP or raw),
+ * request.c (from a request to a decision), forward.c (to a target and back), pipe.c (raw bytes to
+ * a target).
+ */
+#ifndef SL_PROXY_INTERNAL_H
+#define SL_PROXY_INTERNAL_H
+
+#include <stdatomic.h>
+#include "base/buf.h"
+#include "base/log.h"
+#include "proxy/adhoc.h"
+#include "proxy/proxy.h"
+
+/* A snapshot as one worker holds it: one atomic reference for the worker, plain counting for its
+ * exchanges. */
+struct sl_live {
+    struct sl_proxy *proxy;
+    struct sl_snapshot *snapshot;
+    unsigned n_users; /* the proxy itself while it is the current one, and each exchange or pipe */
+};
+
+struct sl_port_listener {
+    struct sl_link link;
+    struct sl_proxy *proxy;
+    struct sl_listener *listener;
+    uint16_t port;
+};
+
+struct sl_proxy {
+    struct sl_loop *loop;
+    struct sl_dns *dns;
+    struct sl_pool *pool;
+    struct sl_tls_server *tls;
+    void (*release_snapshot)(void *user, struct sl_snapshot *snapshot);
+    void *user;
+    const struct sl_proxy_settings *settings;
+    const struct sl_hooks *hooks;
+    struct sl_live *live;
+    struct sl_list listeners; /* of sl_port_listener */
+    struct sl_list conns;     /* of sl_conn */
+    struct sl_list services;  /* of sl_service: one for each settings that live connections use */
+    struct sl_service *service;
+    unsigned n_conns;
+    struct sl_proxy_stats stats;
+    void (*on_drained)(void *user);
+    void *drained_user;
+    bool is_draining;
+    struct sl_adhoc adhoc;
+    struct sl_log_limit refusals, failures; /* lines that strangers can cause */
+};
+
+/* The HTTP service of one settings object: http/ keeps a pointer to it for as long as the
+ * connection lives. */
+struct sl_service {
+    struct sl_link link;
+    struct sl_http_service http;
+};
+
+enum sl_conn_stage {
+    SL_CONN_HEADER, /* waiting for a PROXY header */
+    SL_CONN_PEEK,   /* waiting for a ClientHello, or for the first byte that tells TLS from plain */
+    SL_CONN_HANDSHAKE,
+    SL_CONN_HTTP,
+    SL_CONN_PIPE,
+    SL_CONN_CLOSED,
+};
+
+struct sl_client_hello;
+
+/* An accepted connection. */
+struct sl_conn {
+    struct sl_link link; /* in proxy->conns, oldest first */
+    struct sl_proxy *proxy;
+    struct sl_peer peer;
+    struct sl_hook_slot slot;
+    enum sl_conn_stage stage;
+    uint16_t port;            /* of the listener */
+    struct sl_stream *stream; /* until it is handed to http */
+    struct sl_http_conn *http;
+    struct sl_pipe *pipe;
+    struct sl_buf first; /* bytes read before it was clear what they are */
+    struct sl_client_hello *peek;
+    struct sl_cert *hello_cert; /* on_hello chose it before TLS began: a reference until then */
+    enum sl_verdict_kind hello_kind;
+    struct sl_deadline deadline;
+    char ip[SL_ADDR_TEXT_LEN]; /* of the visitor */
+    bool is_counted;           /* sl_visitor_leave() is owed */
+    bool is_waiting;           /* for a hook */
+    bool is_hello_asked;       /* on_hello was called, or there is none */
+    bool is_trusted;           /* its X-Forwarded-* are believed */
+};
+
+/* One exchange as the proxy sees it. Lives in the arena of the exchange. */
+struct sl_work {
+    struct sl_exchange *ex;
+    struct sl_conn *conn;
+    struct sl_proxy *proxy;
+    struct sl_live *live;
+    const struct sl_hooks *hooks; /* those that may hold the slot */
+    struct sl_hook_slot slot;
+    struct sl_deadline deadline; /* of a hook that waits */
+    struct sl_route *route;
+    bool is_waiting, is_counted_on_route;
+    int status; /* of the response, for on_done */
+    const char *error;
+    /* forward.c */
+    const struct sl_target *picks[SL_MAX_PICKS];
+    size_t n_picks, next_pick;
+    const struct sl_target *target; /* in use; NULL with a target from a verdict */
+    struct sl_call_target to;
+    struct sl_str target_text; /* "host:port"; sl_work_target() makes it */
+    struct sl_call *call;
+    struct sl_task_link flush;
+    bool is_connected, head_unsent, target_is_full, sent_body, response_started, is_retry,
+        is_finished;
+    /* body.c */
+    struct sl_buf body; /* collected for a hook, then forwarded first */
+    size_t body_max;
+    bool is_collecting, body_complete, body_failed;
+    struct sl_task_link collected;
+    void (*on_collected)(struct sl_hook_slot *slot, int code, struct sl_str body);
+};
+
+/* request.c */
+/* An answer of our own: with the headers that the route puts on every response. */
+void sl_work_reply(struct sl_work *w, int status, struct sl_str type, struct sl_str body,
+                   const struct sl_headers *extra);
+void sl_work_fail(struct sl_work *w, int status, const char *error);
+/* The response has begun and cannot be finished: cuts the client off, so that it does not take a
+ * part for the whole. */
+void sl_work_abort(struct sl_work *w, const char *error);
+/* forward.c: forwards to the picks of w->route, or to w->to when it has none. */
+void sl_forward_start(struct sl_work *w);
+/* "host:port" of the target in use, or empty. */
+struct sl_str sl_work_target(struct sl_work *w);
+void sl_forward_body(struct sl_work *w, const uint8_t *bytes, size_t len, bool fin);
+void sl_forward_written(struct sl_work *w);
+void sl_forward_end(struct sl_work *w);
+/* body.c */
+void sl_body_take(struct sl_work *w, const uint8_t *bytes, size_t len, bool fin);
+void sl_body_end(struct sl_work *w);
+/* headers.c: what strangers say about themselves is dropped, what we know is set. */
+void sl_headers_forwarded(struct sl_work *w);
+void sl_headers_for_target(struct sl_work *w, struct sl_request *out);
+void sl_headers_for_client(struct sl_work *w, struct sl_response *res);
+
+void sl_conn_accept(void *user, int fd, const struct sl_addr *remote);
+void sl_conn_close(struct sl_conn *c);
+/* Asks it to end soon: at once when idle. */
+void sl_conn_drain(struct sl_conn *c);
+/* http says that the connection is gone, or pipe. */
+void sl_conn_ended(struct sl_conn *c);
+
+/* Takes the stream; `first` bytes go to the target before it. Ends with sl_conn_ended(). */
+struct sl_pipe *sl_pipe_new(struct sl_conn *c, struct sl_stream **stream, struct sl_route *route,
+                            const void *first, size_t n_first);
+/* Closes both sides; no sl_conn_ended(). */
+void sl_pipe_free(struct sl_pipe *p);
+
+/* What http calls (request.c). */
+void sl_request_start(struct sl_exchange *ex);
+
+struct sl_live *sl_live_ref(struct sl_proxy *p);
+void sl_live_unref(struct sl_live *live);
+
+/* One writer, so no locked instruction. */
+static inline void sl_stat_add(_Atomic uint64_t *stat, uint64_t n)
+{
+    atomic_store_explicit(stat, atomic_load_explicit(stat, memory_order_relaxed) + n,
+                          memory_order_relaxed);
+}
+
+#endif

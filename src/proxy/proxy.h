@@ -1,0 +1,77 @@
+/*
+ * The proxy of one worker: joins accepted connections, hooks, routes and targets. Holds no policy
+ * of its own: what it does with a request is what the snapshot, the settings and the hooks say.
+ *
+ * Owner: the worker; one thread. Snapshot, hooks and settings may be exchanged at any time: the
+ * next connection and the next exchange see the new ones, what runs goes on with the old ones.
+ *
+ *     sl_proxy_new(&proxy, &opts, &err);
+ *     sl_proxy_set_snapshot(proxy, snapshot);
+ *     sl_proxy_listen(proxy, fd, 443);
+ */
+#ifndef SL_PROXY_PROXY_H
+#define SL_PROXY_PROXY_H
+
+#include "http/client.h"
+#include "proxy/hooks.h"
+#include "route/snapshot.h"
+
+struct sl_proxy;
+
+/* What an operator may set, with defaults in sl_proxy_settings_default. Times in ms; 0 means no
+ * limit where it makes sense. */
+struct sl_proxy_settings {
+    struct sl_http_limits http;
+    uint32_t handshake_timeout; /* TLS handshake and PROXY header, from accept on */
+    uint32_t hook_timeout;      /* a hook that waits */
+    uint32_t connect_timeout, response_timeout, response_body_timeout;
+    uint32_t pipe_timeout;    /* a raw connection on which nothing moves */
+    uint32_t max_connections; /* per worker; 0: three quarters of the descriptors, shared by the
+                                 workers */
+    uint32_t max_body_hook;   /* bytes of a request body that a hook may ask for at most */
+    bool accept_proxy;        /* peers in `trusted` must begin with a PROXY header */
+    struct sl_ip_set trusted; /* whose PROXY header and X-Forwarded-* are believed */
+};
+
+extern const struct sl_proxy_settings sl_proxy_settings_default;
+
+/* Written by the worker alone, read by any thread. */
+struct sl_proxy_stats {
+    _Atomic uint64_t active_connections, total_connections, requests, errors, bytes_in, bytes_out;
+};
+
+struct sl_proxy_opts {
+    struct sl_loop *loop;
+    struct sl_dns *dns;
+    struct sl_pool *pool;
+    struct sl_tls_server *tls;                /* shared by the workers */
+    const struct sl_proxy_settings *settings; /* must outlive the proxy, or be exchanged */
+    /* Takes a snapshot that no exchange uses any more: letting go of the last reference frees every
+       route of it, which is no work for a loop that serves requests. NULL: it is let go of here. */
+    void (*release_snapshot)(void *user, struct sl_snapshot *snapshot);
+    void *user;
+};
+
+void sl_proxy_new(struct sl_proxy **out, const struct sl_proxy_opts *opts);
+/* Closes every connection at once. */
+void sl_proxy_free(struct sl_proxy *p);
+
+/* Takes a reference of its own. */
+void sl_proxy_set_snapshot(struct sl_proxy *p, struct sl_snapshot *snapshot);
+/* NULL: no hooks. The table must live until it is exchanged and sl_proxy_hooks_idle() says so. */
+void sl_proxy_set_hooks(struct sl_proxy *p, const struct sl_hooks *hooks);
+/* Settings for connections that begin from now on; the old ones must live as long as the proxy. */
+void sl_proxy_set_settings(struct sl_proxy *p, const struct sl_proxy_settings *settings);
+
+/* Accepts on `fd` (taken) for this port. */
+void sl_proxy_listen(struct sl_proxy *p, int fd, uint16_t port);
+/* Stops listening on the port; accepts what already waits in the kernel. Connections go on. */
+void sl_proxy_unlisten(struct sl_proxy *p, uint16_t port);
+/* No new connections; idle ones close now, the others after their exchange. `on_drained` comes once
+ * when none is left. */
+void sl_proxy_drain(struct sl_proxy *p, void (*on_drained)(void *user), void *user);
+const struct sl_proxy_stats *sl_proxy_stats(const struct sl_proxy *p);
+/* The policy has changed: closes connections of visitors that are blocked now. */
+void sl_proxy_apply_policy(struct sl_proxy *p);
+
+#endif

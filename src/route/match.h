@@ -1,0 +1,18 @@
+/*
+ * Patterns: domain globs and path patterns, and how specific they are. Pure functions of strings,
+ * any thread. The two that answer "does it match" are public and declared in route/snapshot.h.
+ */
+#ifndef SL_ROUTE_MATCH_H
+#define SL_ROUTE_MATCH_H
+
+#include "base/str.h"
+
+/* The name as it is compared: without blanks around it and without a trailing dot. */
+struct sl_str sl_domain_trim(struct sl_str name);
+/* Does the glob match the whole text? "*" is any run of characters; ASCII case is ignored. */
+bool sl_glob_matches(struct sl_str glob, struct sl_str text);
+/* Orders paths: 0 for a pattern that matches every path ("", "/", "*"), more for each literal
+   character, and for one that has to match to the end. */
+unsigned sl_path_specificity(struct sl_str pattern);
+
+#endif
