@@ -1,0 +1,291 @@
+--- The admin API of standalone mode: an HTTP server in front of a service (sluice.standalone).
+--
+-- Order of the checks: is it a browser page that has no business here (403), the token (401), the
+-- path (404), the method (405), the body (413, 400). Only then the service is asked. The answer 200
+-- to a change means that the change is live.
+--
+-- @usage
+--   local settings = assert(require("sluice.admin.settings").read(sluice.env))
+--   local server = assert(admin.start(service, settings))
+
+local sluice = require "sluice"
+local guard = require "sluice.admin.guard"
+
+local admin = {}
+admin.__index = admin
+
+local max_connections = 64 -- each may hold a body of max_body bytes
+
+-- Answers.
+
+local function answer(status, body, headers)
+  headers = headers or {}
+  headers["content-type"] = "application/json"
+  headers["cache-control"] = "no-store"
+  headers["x-content-type-options"] = "nosniff"
+  return sluice.reply(status, sluice.json.encode(body) .. "\n", headers)
+end
+
+local function failure(status, text, headers)
+  return answer(status, { ok = false, error = text }, headers)
+end
+
+-- What a change of the service came to: results, or nil, a sentence and whose fault it is.
+local function outcome(body, err, problem)
+  if not body then
+    return failure(problem == "invalid" and 400 or 500, err or "the change was interrupted")
+  end
+  return answer(200, body)
+end
+
+-- Bodies.
+
+-- Before the first bracket; patterns do not look through megabytes of nothing.
+local max_blanks = 4096
+
+local function read_json(self, req)
+  local text, err = req:body(self._settings.max_body)
+  if not text then
+    return nil, failure(err == "too large" and 413 or 400, "the body is " .. err)
+  end
+  local value
+  value, err = sluice.json.decode(text)
+  if type(value) ~= "table" or value == sluice.json.null then
+    return nil, failure(400, "the body is not JSON: " .. (err or "an object or array is expected"))
+  end
+  return value, text:sub(1, max_blanks):match("^%s*([%[{])")
+end
+
+-- An array, or an object with the array in `routes` and nothing else. An empty Lua table does not
+-- say which of the two it was; the first character of the text does.
+local function route_list(value, bracket)
+  if bracket == "[" then
+    return value
+  end
+  local list = value.routes
+  if type(list) ~= "table" or (list[1] == nil and next(list) ~= nil) then
+    return nil, 'the body must be an array of routes, or {"routes": [...]}'
+  end
+  for key in pairs(value) do
+    if key ~= "routes" then
+      return nil, ("%s: unknown key; only routes can be replaced here"):format(tostring(key))
+    end
+  end
+  return list
+end
+
+-- Private keys leave the process only for somebody who has shown the token.
+
+local masked = "(set SMARTPROXY_ADMIN_TOKEN to see private keys)"
+
+local function with(object, key, value)
+  local copy = {}
+  for name, member in pairs(object) do
+    copy[name] = member
+  end
+  copy[key] = value
+  return copy
+end
+
+local function without_key(route)
+  local action = route.action
+  local tls = type(action) == "table" and action.tls
+  local certificate = type(tls) == "table" and tls.certificate
+  if type(certificate) ~= "table" or certificate.key == nil then
+    return route
+  end
+  certificate = with(certificate, "key", masked)
+  return with(route, "action", with(action, "tls", with(tls, "certificate", certificate)))
+end
+
+local function shown(self, list)
+  local copy = sluice.json.array {}
+  for i, route in ipairs(list) do
+    copy[i] = self._settings.token and route or without_key(route)
+  end
+  return copy
+end
+
+-- Endpoints: path, method, function(self, req).
+
+local endpoints = {}
+
+endpoints["/health"] = {
+  GET = function()
+    return answer(200, { ok = true, status = "ok" })
+  end,
+}
+
+endpoints["/ready"] = {
+  GET = function(self)
+    if self._service:is_ready() then
+      return answer(200, { ok = true, ready = true })
+    end
+    return answer(503, { ok = false, ready = false, error = "no routes are live yet" })
+  end,
+}
+
+local function replace_routes(self, req)
+  local value, bracket = read_json(self, req)
+  if not value then
+    return bracket
+  end
+  local list, err = route_list(value, bracket)
+  if not list then
+    return failure(400, err)
+  end
+  local result, problem
+  result, err, problem = self._service:replace(list)
+  return outcome(result and { ok = true, routes = #list }, err, problem)
+end
+
+endpoints["/routes"] = {
+  GET = function(self)
+    local raw, active = self._service:routes()
+    return answer(200, { routes = shown(self, raw), activeRoutes = shown(self, active) })
+  end,
+  PUT = replace_routes,
+  POST = replace_routes,
+}
+
+endpoints["/reload"] = {
+  POST = function(self)
+    local result, err, problem = self._service:reload()
+    return outcome(result and { ok = true }, err, problem)
+  end,
+}
+
+-- The policy itself, also when it comes as {"securityPolicy": {...}} and nothing beside it.
+local function unwrapped(value)
+  local inner = value.securityPolicy
+  return inner ~= nil and next(value, next(value)) == nil and inner or value
+end
+
+endpoints["/security-policy"] = {
+  POST = function(self, req)
+    local value, bracket = read_json(self, req)
+    if not value then
+      return bracket
+    end
+    if bracket ~= "{" then
+      return failure(400, "the body must be an object")
+    end
+    local result, err, problem = self._service:set_policy(unwrapped(value))
+    return outcome(result and { ok = true }, err, problem)
+  end,
+}
+
+local function per_route(stats)
+  local out = {}
+  for name, counters in pairs(stats.per_route or {}) do
+    out[name] = {
+      requests = counters.requests,
+      errors = counters.errors,
+      activeConnections = counters.active,
+      bytesIn = counters.bytes_in,
+      bytesOut = counters.bytes_out,
+    }
+  end
+  return out
+end
+
+endpoints["/statistics"] = {
+  GET = function()
+    local stats = sluice.stats()
+    return answer(200, {
+      activeConnections = stats.active_connections,
+      totalConnections = stats.total_connections,
+      routesCount = stats.routes_count,
+      listeningPorts = sluice.json.array(stats.listening_ports),
+      uptimeSeconds = stats.uptime,
+      bytesIn = stats.bytes_in,
+      bytesOut = stats.bytes_out,
+      requests = stats.requests,
+      errors = stats.errors,
+      perRoute = per_route(stats),
+    })
+  end,
+}
+
+endpoints["/listening-ports"] = {
+  GET = function()
+    return answer(200, { ports = sluice.json.array(sluice.stats().listening_ports) })
+  end,
+}
+
+local function allowed_methods(endpoint)
+  local names = {}
+  for name in pairs(endpoint) do
+    table.insert(names, name)
+  end
+  if endpoint.GET then
+    table.insert(names, "HEAD")
+  end
+  table.sort(names)
+  return table.concat(names, ", ")
+end
+
+--- Refuses who may not speak to the admin API, before any of their bytes are kept.
+-- @param req a request handle
+-- @treturn ?table a verb, or nil: welcome
+function admin:admit(req)
+  if guard.is_web_page(self._settings, req) then
+    return failure(403, "Forbidden: the admin API does not serve web pages")
+  end
+  if not guard.has_token(self._settings, req) then
+    return failure(401, "Unauthorized: send Authorization: Bearer <SMARTPROXY_ADMIN_TOKEN>",
+      { ["www-authenticate"] = "Bearer" })
+  end
+end
+
+--- Answers one request; the handler of sluice.serve.
+-- @param req a request handle
+-- @treturn table a verb
+function admin:handle(req)
+  local refusal = self:admit(req)
+  if refusal then
+    return refusal
+  end
+  local endpoint = endpoints[req:path()]
+  if not endpoint then
+    return failure(404, "Not found")
+  end
+  local method = req:method() == "HEAD" and "GET" or req:method()
+  if not endpoint[method] then
+    return failure(405, "Method not allowed", { allow = allowed_methods(endpoint) })
+  end
+  return endpoint[method](self, req)
+end
+
+--- @tparam table service start, replace, reload, set_policy, routes, is_ready as sluice.standalone
+-- @tparam table settings from sluice.admin.settings
+function admin.new(service, settings)
+  return setmetatable({ _service = service, _settings = settings }, admin)
+end
+
+--- Listens and serves.
+-- @treturn ?table the server
+-- @treturn ?string what is wrong
+function admin.start(service, settings)
+  local self = admin.new(service, settings)
+  local server, err = sluice.serve {
+    host = settings.host,
+    port = settings.port,
+    max_body = settings.max_body,
+    max_connections = max_connections,
+    admit = function(req)
+      return self:admit(req)
+    end,
+    handler = function(req)
+      return self:handle(req)
+    end,
+  }
+  if not server then
+    return nil, ("admin API: %s; set SMARTPROXY_ADMIN_HOST or SMARTPROXY_ADMIN_PORT")
+      :format(err)
+  end
+  sluice.log.info("admin API is up", { host = settings.host, port = server:port() })
+  return server
+end
+
+return admin

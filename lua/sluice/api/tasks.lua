@@ -1,0 +1,33 @@
+--- Time, tasks and messages.
+
+return {
+  { name = "sluice.sleep", args = { { "seconds", "number" } }, waits = true, returns = {},
+    doc = "Suspends the task; everything else goes on." },
+  { name = "sluice.spawn", args = { { "fn", "function" }, { "...", "any" } },
+    returns = { { "sluice.Task" } },
+    doc = "Runs fn(...) as a task beside this one. It begins at the end of this turn." },
+  { name = "task:cancel", args = {}, returns = {},
+    doc = "Ends the task, and what it waits for, at once." },
+  { name = "task:wait", args = {}, waits = true,
+    returns = { { "any", "what the function returned; nil when it threw or was cancelled" },
+      { "any", "the message then" } },
+    doc = "Waits until the task has ended." },
+  { name = "sluice.timer", args = { { "seconds", "number" }, { "fn", "function" } },
+    returns = { { "sluice.Timer" } }, doc = "Calls fn() as a task after this time." },
+  { name = "sluice.every", args = { { "seconds", "number" }, { "fn", "function" } },
+    returns = { { "sluice.Timer" } },
+    doc = "Calls fn() as a task again and again; not while the call before is running." },
+  { name = "timer:cancel", args = {}, returns = {}, doc = "Stops the timer." },
+  { name = "sluice.now", args = {}, returns = { { "number" } },
+    doc = "Seconds of a clock that only goes forward." },
+  { name = "sluice.time", args = {}, returns = { { "number" } },
+    doc = "Seconds since 1970." },
+
+  { name = "sluice.bus.publish", args = { { "topic", "string" }, { "message", "string" } },
+    returns = { { "integer" } },
+    doc = "Sends a message to every subscription in this process; how many there are." },
+  { name = "sluice.bus.subscribe", args = { { "topic", "string" },
+    { "fn", "fun(message: string)" } }, returns = { { "sluice.Subscription" } },
+    doc = "Calls fn(message) as a task for every message of this topic." },
+  { name = "subscription:cancel", args = {}, returns = {}, doc = "Ends the subscription." },
+}

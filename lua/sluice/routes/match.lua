@@ -1,0 +1,145 @@
+--- The `match` of a route: which requests and connections it is for.
+
+local check = require "sluice.check"
+local field = require "sluice.field"
+local json = require("sluice").json
+local keys = require "sluice.routes.keys"
+
+local match = {}
+
+local transports = {
+  tcp = "tcp",
+  all = "all",
+  udp = check.refuse "UDP routes are not supported yet",
+}
+
+local protocols = {
+  http = "http",
+  tcp = "tcp",
+  udp = check.refuse "UDP routes are not supported yet",
+  quic = check.refuse "QUIC routes are not supported yet",
+  http3 = check.refuse "HTTP/3 routes are not supported yet",
+}
+
+local function port_or_range(c, value, path, i)
+  if type(value) ~= "table" then
+    local port = c:port(value, path, i)
+    return { port, port }
+  end
+  local range = c:object(value, keys.port_range, path, i)
+  local from = c:port(range.from, path .. ".from", i)
+  local to = c:port(range.to, path .. ".to", i)
+  if to < from then
+    c:fail(("the range %d to %d ends before it begins"):format(from, to), path, i)
+  end
+  return { from, to }
+end
+
+-- A number, a range, or an array of both.
+local function ports(c, value)
+  if value == nil then
+    c:fail("is missing: say on which ports the route listens", "match.ports")
+  end
+  if type(value) ~= "table" or value.from ~= nil then
+    return { port_or_range(c, value, "match.ports") }
+  end
+  c:array(value, "ports", "match.ports")
+  if #value == 0 then
+    c:fail("is empty: say on which ports the route listens", "match.ports")
+  end
+  local ranges = {}
+  for i = 1, #value do
+    ranges[i] = port_or_range(c, value[i], "match.ports[%d]", i - 1)
+  end
+  return ranges
+end
+
+local function is_domain(name)
+  return #name <= 253 and name:find("^[a-z0-9_*][a-z0-9_*.-]*$") and name:byte(-1) ~= 46
+    and not name:find("..", 1, true)
+end
+
+-- Lower case, without blanks around and without a dot at the end: as the data plane compares.
+local function domain(c, value, path, i)
+  if type(value) == "string" and is_domain(value) then
+    return value -- as nearly all are, and there may be ten thousand
+  end
+  local name = c:string(value, path, i):lower():match("^%s*(.-)%s*$"):gsub("%.$", "")
+  if name:find("[\128-\255]") then
+    c:fail(check.show(value) .. ": write international names in their xn-- form", path, i)
+  end
+  if not is_domain(name) then
+    c:fail(check.show(value) .. " is not a domain name or pattern", path, i)
+  end
+  return name
+end
+
+local function domains(c, value)
+  if value == nil then
+    return nil
+  end
+  if type(value) == "string" then
+    return { domain(c, value, "match.domains") }
+  end
+  c:array(value, "domain names", "match.domains")
+  if #value == 0 then
+    c:fail("is empty; leave it out to match every name", "match.domains")
+  end
+  local names = {}
+  for i = 1, #value do
+    names[i] = domain(c, value[i], "match.domains[%d]", i - 1)
+  end
+  return names
+end
+
+--- A path pattern, also used by targets.
+function match.path(c, value, path, i)
+  if value == nil then
+    return nil
+  end
+  c:string(value, path, i)
+  if value:byte(1) ~= 47 then
+    c:fail(check.show(value) .. ' does not begin with "/"', path, i)
+  end
+  if value:find("[%s?#]") then
+    c:fail(check.show(value) .. " holds a blank, ? or #, which no path has", path, i)
+  end
+  return value
+end
+
+-- An empty value also matches a header that is absent, and that is what null says.
+local function header_value(value)
+  if value == json.null then
+    return ""
+  end
+  return field.is_value(value) and value or nil
+end
+
+local function headers(c, value)
+  return value ~= nil
+    and c:headers(value, header_value, "a string without line breaks", "match.headers") or nil
+end
+
+local function client_ips(c, value)
+  return value ~= nil and c:ip_patterns(value, "match.clientIp[%d]") or nil
+end
+
+--- Puts the fields of a match into the spec.
+function match.compile(c, value, spec)
+  local m = c:object(value, keys.match, "match")
+  spec.ports = ports(c, m.ports)
+  spec.domains = domains(c, m.domains)
+  spec.path = match.path(c, m.path, "match.path")
+  spec.client_ips = client_ips(c, m.clientIp)
+  spec.headers = headers(c, m.headers)
+  spec.transport = "tcp"
+  if m.transport ~= nil then
+    spec.transport = c:one_of(m.transport, transports, "match.transport")
+    if spec.transport == "all" then
+      c:warn("served over TCP; QUIC is not in this version", "match.transport")
+    end
+  end
+  spec.protocol = m.protocol ~= nil and c:one_of(m.protocol, protocols, "match.protocol") or "any"
+end
+
+return match

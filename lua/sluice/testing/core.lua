@@ -1,0 +1,299 @@
+--- The fake core: what the runtime's C bindings offer, in plain Lua and without the world outside.
+-- Time stands still until a spec moves it, files are in memory, nothing is listened on.
+-- Every function can be replaced with testing.fake(name, fn).
+
+local crypto = require "sluice.testing.crypto"
+local handles = require "sluice.testing.handles"
+local json = require "sluice.testing.json"
+local websocket = require "sluice.testing.websocket"
+local world = require "sluice.testing.world"
+
+local core = {
+  version = "testing", check = false, args = world.args, json = json, crypto = crypto,
+}
+
+-- Time and tasks.
+
+function core.sleep(seconds)
+  return world.scheduler:sleep(seconds)
+end
+
+function core.spawn(fn, ...)
+  return world.scheduler:spawn(fn, ...)
+end
+
+function core.timer(seconds, fn)
+  return world.scheduler:timer(seconds, fn)
+end
+
+function core.every(seconds, fn)
+  return world.scheduler:every(seconds, fn)
+end
+
+function core.now()
+  return world.scheduler:now()
+end
+
+function core.time()
+  return 1700000000 + world.scheduler:now()
+end
+
+-- Servers, and a client that reaches them.
+
+local server_methods = {}
+server_methods.__index = server_methods
+
+function server_methods:port()
+  return self._options.port
+end
+
+function server_methods:close()
+  world.servers[self._key] = nil
+end
+
+local function free_port()
+  world.last_port = (world.last_port or 40000) + 1
+  return world.last_port
+end
+
+local function listen(options)
+  local own = {}
+  for name, value in pairs(options) do
+    own[name] = value
+  end
+  own.port = own.port ~= 0 and own.port or not own.unix and free_port() or nil
+  local key = own.unix or ("%s:%d"):format(own.host or "127.0.0.1", own.port)
+  if world.servers[key] then
+    return nil, "address in use"
+  end
+  world.servers[key] = setmetatable({ _key = key, _options = own }, server_methods)
+  return world.servers[key]
+end
+
+function core.serve(options)
+  return listen(options)
+end
+
+local function lower_names(headers)
+  local lower = {}
+  for name, value in pairs(headers or {}) do
+    lower[name:lower()] = value
+  end
+  return lower
+end
+
+--- What the verb of a handler looks like to the client.
+local function answer(verb)
+  if type(verb) ~= "table" then
+    return { status = 500, headers = {}, body = "" }
+  end
+  local headers = lower_names(verb.headers)
+  headers.location = verb.location
+  return { status = verb.status, headers = headers, body = verb.body or "" }
+end
+
+function core.fetch(url, options)
+  options = options or {}
+  local scheme, authority, path = url:match("^(https?)://([^/]+)(.*)$")
+  assert(scheme, "fetch: not an http or https URL: " .. tostring(url))
+  local server = world.servers[options.unix or authority:gsub("^localhost", "127.0.0.1")]
+  if not server then
+    return nil, "connection refused"
+  end
+  local headers = lower_names(options.headers)
+  headers.cookie = options.cookie
+  return answer(server._options.handler(handles.request {
+    method = options.method or "GET",
+    host = authority:gsub(":%d+$", ""),
+    path = path ~= "" and path or "/",
+    headers = headers,
+    body = options.body or "",
+    scheme = scheme,
+    ip = "127.0.0.1",
+  }))
+end
+
+core.tcp = {}
+
+function core.tcp.connect()
+  return nil, "connection refused"
+end
+
+function core.tcp.listen(options)
+  return listen(options)
+end
+
+core.websocket = {}
+
+function core.websocket.connect(url, options)
+  local script = world.websockets[url]
+  if not script then
+    return nil, "connection refused"
+  end
+  local ws, peer = websocket.pair()
+  world.scheduler:spawn(script, peer, options or {})
+  return ws
+end
+
+-- Files.
+
+core.file = {}
+
+function core.file.read(path, max)
+  local content = world.files[path]
+  if not content then
+    return nil, "not found"
+  end
+  if max and #content > max then
+    return nil, "too large"
+  end
+  return content
+end
+
+function core.file.write(path, content)
+  world.files[path] = content
+  return true
+end
+
+function core.file.exists(path)
+  return world.files[path] ~= nil
+end
+
+function core.file.remove(path)
+  if not world.files[path] then
+    return nil, "not found"
+  end
+  world.files[path] = nil
+  return true
+end
+
+function core.file.mkdir()
+  return true
+end
+
+-- State shared between workers; here there is one.
+
+local dict_methods = {}
+dict_methods.__index = dict_methods
+
+function core.shared(name)
+  world.shared[name] = world.shared[name] or setmetatable({ _entries = {} }, dict_methods)
+  return world.shared[name]
+end
+
+function dict_methods:get(key)
+  local entry = self._entries[key]
+  if entry and (not entry.ends or entry.ends > core.now()) then
+    return entry.value
+  end
+end
+
+function dict_methods:set(key, value, ttl)
+  self._entries[key] = { value = value, ends = ttl and core.now() + ttl }
+  return true
+end
+
+function dict_methods:add(key, value, ttl)
+  if self:get(key) ~= nil then
+    return nil, "exists"
+  end
+  return self:set(key, value, ttl)
+end
+
+function dict_methods:incr(key, by, initial, ttl)
+  local value = self:get(key)
+  if value == nil then
+    if initial == nil then
+      return nil, "not found"
+    end
+    self:set(key, initial + by, ttl)
+    return initial + by
+  end
+  self._entries[key].value = value + by
+  return value + by
+end
+
+function dict_methods:delete(key)
+  self._entries[key] = nil
+end
+
+core.bus = {}
+
+local subscription_methods = {}
+subscription_methods.__index = subscription_methods
+
+function subscription_methods:cancel()
+  world.topics[self._topic][self] = nil
+end
+
+function core.bus.subscribe(topic, fn)
+  local subscription = setmetatable({ _topic = topic, _fn = fn }, subscription_methods)
+  world.topics[topic] = world.topics[topic] or {}
+  world.topics[topic][subscription] = true
+  return subscription
+end
+
+function core.bus.publish(topic, message)
+  for subscription in pairs(world.topics[topic] or {}) do
+    core.spawn(subscription._fn, message)
+  end
+end
+
+-- The process.
+
+core.log = {}
+for _, level in ipairs { "debug", "info", "warn", "error" } do
+  core.log[level] = function(message, fields)
+    table.insert(world.logged, { level = level, message = message, fields = fields })
+  end
+end
+
+function core.print(line)
+  table.insert(world.printed, line)
+end
+
+function core.env(name)
+  return world.env[name]
+end
+
+function core.stats()
+  return world.stats
+end
+
+function core.worker()
+  return world.worker
+end
+
+function core.exit(code)
+  world.exit_code = code or 0
+end
+
+-- The data plane.
+
+function core.publish(specs, policy)
+  table.insert(world.published, { specs = specs, policy = policy })
+  return { routes = #specs, compiled = #specs }
+end
+
+function core.settings(settings)
+  world.settings = settings
+  return true
+end
+
+-- Puts the look-up of a replacement before every function, those in sub-tables included.
+local function replaceable(functions, prefix)
+  for name, value in pairs(functions) do
+    local path = prefix .. name
+    if type(value) == "table" and value ~= world.args then
+      replaceable(value, path .. ".")
+    elseif type(value) == "function" then
+      functions[name] = function(...)
+        return (world.fakes[path] or value)(...)
+      end
+    end
+  end
+end
+
+replaceable(core, "")
+
+return core

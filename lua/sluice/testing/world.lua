@@ -1,0 +1,31 @@
+--- Everything that the fake core remembers: what a spec sets up before, and looks at after.
+
+local scheduler = require "sluice.testing.scheduler"
+
+local world = { args = {} }
+
+--- Back to an empty world at time zero.
+function world.reset()
+  world.scheduler = scheduler.new()
+  world.fakes = {}     -- functions of the core that a spec replaced, by dotted name
+  world.env = {}       -- environment variables
+  world.files = {}     -- path to content
+  world.shared = {}    -- dictionaries by name
+  world.topics = {}    -- subscribers by topic
+  world.servers = {}   -- what sluice.serve and sluice.tcp.listen made, by "host:port"
+  world.websockets = {} -- who answers sluice.websocket.connect, by URL: function(peer, options)
+  world.logged = {}    -- { level, message, fields }
+  world.printed = {}   -- lines of sluice.print
+  world.settings = nil -- the last of core.settings
+  world.published = {} -- every { specs, policy } of core.publish
+  world.stats = {}
+  world.exit_code = nil
+  world.worker = nil
+  for i = #world.args, 1, -1 do
+    world.args[i] = nil -- the same table: `sluice.args` holds it
+  end
+end
+
+world.reset()
+
+return world

@@ -1,0 +1,55 @@
+#include "script/bind.h"
+#include "script/internal.h"
+
+/* The methods of a connection, which a hello and a request have, too. */
+
+static int push_ip(lua_State *L, const struct sl_addr *addr)
+{
+    char text[SL_ADDR_TEXT_LEN];
+
+    lua_pushstring(L, sl_addr_ip(addr, text));
+    return 1;
+}
+
+static int conn_ip(lua_State *L)
+{
+    return push_ip(L, &sl_handle_check(L, 1, SL_ON_CONN)->peer->remote);
+}
+
+static int conn_local_ip(lua_State *L)
+{
+    return push_ip(L, &sl_handle_check(L, 1, SL_ON_CONN)->peer->local);
+}
+
+static int conn_port(lua_State *L)
+{
+    lua_pushinteger(L, sl_addr_port(&sl_handle_check(L, 1, SL_ON_CONN)->peer->remote));
+    return 1;
+}
+
+static int conn_local_port(lua_State *L)
+{
+    lua_pushinteger(L, sl_addr_port(&sl_handle_check(L, 1, SL_ON_CONN)->peer->local));
+    return 1;
+}
+
+static int conn_transport(lua_State *L)
+{
+    const struct sl_handle *h = sl_handle_check(L, 1, SL_ON_CONN);
+
+    if (h->ex != NULL && h->ex->req.version == SL_HTTP_3)
+        lua_pushliteral(L, "quic");
+    else
+        lua_pushliteral(L, "tcp");
+    return 1;
+}
+
+void sl_bind_conn(lua_State *L)
+{
+    static const struct luaL_Reg methods[] = {
+        {"ip", conn_ip},     {"local_ip", conn_local_ip},   {"local_port", conn_local_port},
+        {"port", conn_port}, {"transport", conn_transport}, {NULL, NULL},
+    };
+
+    sl_bind_methods(L, methods);
+}

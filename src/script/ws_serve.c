@@ -1,0 +1,275 @@
+#include "script/ws_serve.h"
+
+#include "http/ws_handshake.h"
+#include "script/library.h"
+
+struct sl_ws_serving {
+    struct sl_script *script; /* not after the task has ended */
+    struct sl_loop *loop;
+    struct sl_exchange *ex;  /* NULL once it ended */
+    struct sl_websock *sock; /* NULL before the task runs */
+    struct sl_ws_opts opts;
+    struct sl_str protocol; /* in the arena of the exchange: until the socket is made */
+    int fn;
+    bool has_channel; /* the socket may be fed */
+    bool is_starting; /* the head of the answer is still on its way */
+    bool is_running;  /* the task */
+    void (*on_gone)(void *user);
+    void *user;
+};
+
+/* --- the verb --- */
+
+struct reading {
+    struct sl_task *task;
+    struct sl_arena *arena;
+    struct sl_ws_verb *out;
+    bool is_one;
+};
+
+static bool is_websocket(lua_State *L)
+{
+    bool is_one;
+
+    if (!lua_istable(L, 1))
+        return false;
+    lua_pushliteral(L, "verb");
+    lua_rawget(L, 1);
+    lua_pushliteral(L, "websocket");
+    is_one = lua_rawequal(L, -1, -2);
+    lua_pop(L, 2);
+    return is_one;
+}
+
+static void read_verb(lua_State *L, void *arg)
+{
+    struct reading *r = arg;
+    lua_State *from = sl_task_lua(r->task);
+
+    lua_pushvalue(from, 1);
+    lua_xmove(from, L, 1);
+    r->is_one = is_websocket(L);
+    if (!r->is_one)
+        return;
+    sl_websock_read_opts(L, 1, false, &r->out->opts);
+    r->out->protocols = sl_arena_dup(r->arena, sl_websock_push_protocols(L, 1));
+    sl_opt_function(L, 1, "fn");
+    r->out->fn = luaL_ref(L, LUA_REGISTRYINDEX);
+}
+
+int sl_ws_verb_read(struct sl_task *t, struct sl_arena *arena, struct sl_ws_verb *out,
+                    struct sl_err *err)
+{
+    struct reading r = {t, arena, out, false};
+    int rc;
+
+    if (sl_task_results(t) == 0)
+        return SL_E_NOT_FOUND;
+    rc = sl_script_protect(sl_task_script(t), read_verb, &r, err);
+    return rc < 0 || r.is_one ? rc : SL_E_NOT_FOUND;
+}
+
+/* --- life --- */
+
+static void free_if_over(struct sl_ws_serving *v)
+{
+    if (v->ex == NULL && !v->is_running && !v->has_channel)
+        sl_loop_defer(v->loop, v, sl_free);
+}
+
+/* The exchange is no more, and its owner forgets it. */
+static void lose_exchange(struct sl_ws_serving *v)
+{
+    v->ex = NULL;
+    v->on_gone(v->user);
+}
+
+static void abort_exchange(struct sl_ws_serving *v)
+{
+    struct sl_exchange *ex = v->ex;
+
+    if (ex == NULL)
+        return;
+    lose_exchange(v);
+    sl_exchange_abort(ex);
+}
+
+/* --- the channel --- */
+
+static int write_exchange(void *user, const struct iovec *iov, int n_iov, bool fin)
+{
+    struct sl_ws_serving *v = user;
+
+    return v->ex != NULL ? sl_exchange_write(v->ex, iov, n_iov, fin) : SL_E_CLOSED;
+}
+
+static void read_exchange(void *user, bool on)
+{
+    struct sl_ws_serving *v = user;
+
+    if (v->ex != NULL)
+        sl_exchange_read(v->ex, on);
+}
+
+static void close_channel(void *user)
+{
+    struct sl_ws_serving *v = user;
+
+    v->has_channel = false;
+    abort_exchange(v);
+    free_if_over(v);
+}
+
+/* --- the task --- */
+
+static int push_call(lua_State *L, void *arg)
+{
+    static const struct sl_websock_channel channel = {{write_exchange, read_exchange},
+                                                      close_channel};
+    struct sl_ws_serving *v = arg;
+    struct sl_websock_opts opts = {v->loop, v->opts, v->protocol, &channel, v};
+
+    lua_rawgeti(L, LUA_REGISTRYINDEX, v->fn);
+    luaL_unref(L, LUA_REGISTRYINDEX, v->fn);
+    v->fn = LUA_NOREF;
+    v->sock = sl_websock_push(L, &opts);
+    v->has_channel = true;
+    sl_websock_keep(v->sock);
+    if (v->ex == NULL) /* the client went while the task was queued */
+        sl_ws_broken(sl_websock_ws(v->sock), SL_E_CLOSED);
+    return 2;
+}
+
+static int code_of(enum sl_task_end end)
+{
+    if (end == SL_TASK_RETURNED)
+        return SL_WS_NORMAL;
+    return end == SL_TASK_THREW ? SL_WS_INTERNAL_ERROR : SL_WS_GOING_AWAY;
+}
+
+/* The closing handshake goes on without the script, unless that goes away itself. */
+static void on_task_end(struct sl_task *task, enum sl_task_end end)
+{
+    struct sl_ws_serving *v = sl_task_user(task);
+    struct sl_websock *sock = v->sock;
+
+    v->is_running = false;
+    if (sock == NULL) {
+        abort_exchange(v);
+        free_if_over(v);
+        return;
+    }
+    v->sock = v->has_channel ? sock : NULL;
+    sl_websock_release(sock, code_of(end));
+    if (end == SL_TASK_CANCELLED && v->has_channel)
+        sl_ws_broken(sl_websock_ws(sock), SL_E_CANCELLED);
+    else if (!v->has_channel)
+        free_if_over(v);
+}
+
+static void run(struct sl_ws_serving *v)
+{
+    struct sl_task_opts opts = {
+        .context = SL_CONTEXT_HANDLER, .what = "websocket", .on_end = on_task_end, .user = v};
+
+    v->is_starting = false;
+    v->is_running = true;
+    sl_task_run(v->script, &opts, push_call, v); /* `v` may be gone after this */
+}
+
+/* --- the exchange --- */
+
+static void on_body(struct sl_exchange *ex, const uint8_t *bytes, size_t len, bool fin)
+{
+    struct sl_ws_serving *v = ex->user;
+
+    if (v->has_channel && len > 0)
+        sl_ws_input(sl_websock_ws(v->sock), bytes, len);
+    if (fin && v->has_channel)
+        sl_ws_input_end(sl_websock_ws(v->sock));
+}
+
+static void on_written(struct sl_exchange *ex)
+{
+    struct sl_ws_serving *v = ex->user;
+
+    if (v->is_starting)
+        run(v);
+    else if (v->has_channel)
+        sl_ws_written(sl_websock_ws(v->sock));
+}
+
+static void on_abort(struct sl_exchange *ex, int code)
+{
+    struct sl_ws_serving *v = ex->user;
+
+    lose_exchange(v);
+    if (v->is_starting)
+        sl_unref(v->script, v->fn);
+    if (v->has_channel)
+        sl_ws_broken(sl_websock_ws(v->sock), code);
+    else
+        free_if_over(v);
+}
+
+static void on_done(struct sl_exchange *ex)
+{
+    on_abort(ex, SL_E_CLOSED);
+}
+
+static void refuse(struct sl_exchange *ex, int status)
+{
+    struct sl_headers headers = {0};
+    struct sl_str type, body = sl_exchange_error_body(ex, status, &type);
+
+    if (status == 426)
+        sl_ws_require(&headers, &ex->arena);
+    sl_exchange_reply(ex, status, type, body, &headers);
+}
+
+static void take_exchange(struct sl_ws_serving *v, struct sl_exchange *ex,
+                          const struct sl_ws_verb *verb)
+{
+    static const struct sl_exchange_handler handler = {on_body, on_written, on_done, on_abort};
+    struct sl_response res = {0};
+
+    v->ex = ex;
+    ex->handler = &handler;
+    ex->user = v;
+    sl_ws_answer(&res, &ex->arena, &ex->req, verb->protocols, &v->protocol);
+    sl_exchange_respond(ex, &res);
+    v->is_starting = true;
+    if (sl_exchange_write(ex, NULL, 0, false) == 0)
+        run(v); /* else when it was written, or never */
+}
+
+void sl_ws_serve(struct sl_ws_serving **out, struct sl_script *script, struct sl_exchange *ex,
+                 const struct sl_ws_verb *verb, void (*on_gone)(void *user), void *user)
+{
+    int status = sl_ws_check_request(&ex->req);
+    struct sl_ws_serving *v;
+
+    if (status != 0) {
+        sl_unref(script, verb->fn);
+        refuse(ex, status);
+        return;
+    }
+    v = sl_zalloc(sizeof(*v));
+    v->script = script;
+    v->loop = ex->loop;
+    v->opts = verb->opts;
+    v->fn = verb->fn;
+    v->on_gone = on_gone;
+    v->user = user;
+    *out = v;
+    take_exchange(v, ex, verb);
+}
+
+bool sl_ws_serving_leave(struct sl_ws_serving *v)
+{
+    if (!v->is_running)
+        return false;
+    if (v->has_channel)
+        sl_ws_close(sl_websock_ws(v->sock), SL_WS_GOING_AWAY, SL_STR_NONE);
+    return true;
+}
