@@ -1,0 +1,159 @@
+#include <signal.h>
+#include <stdio.h>
+#include "app/runtime.h"
+#include "base/log.h"
+#include "script/host.h"
+#include "script/library.h"
+
+static struct sl_snapshot *current_snapshot(void *user)
+{
+    struct sl_worker *w = user;
+
+    return w->snapshot != NULL ? sl_snapshot_ref(w->snapshot) : NULL;
+}
+
+static void worker_stats(void *user, struct sl_script_stats *out)
+{
+    struct sl_worker *w = user;
+
+    sl_runtime_stats(w->rt, out);
+}
+
+int sl_worker_load(struct sl_worker *w, struct sl_script **out, struct sl_err *err)
+{
+    struct sl_script_opts opts = {
+        .loop = w->loop,
+        .kind = SL_SCRIPT_WORKER,
+        .path = w->rt->opts->script,
+        .args = w->rt->opts->args,
+        .worker = w->index,
+        .library = sl_library_open,
+        .services = {.user = w,
+                     .dns = w->dns,
+                     .pool = w->pool,
+                     .snapshot = current_snapshot,
+                     .stats = worker_stats},
+    };
+
+    return sl_script_load(out, &opts, err);
+}
+
+static void release_snapshot(void *user, struct sl_snapshot *snapshot)
+{
+    struct sl_worker *w = user;
+
+    sl_publish_release(w->rt, snapshot);
+}
+
+static int set_up(struct sl_worker *w)
+{
+    struct sl_proxy_opts opts = {.loop = w->loop,
+                                 .tls = w->rt->tls,
+                                 .settings = &w->rt->settings->proxy,
+                                 .release_snapshot = release_snapshot,
+                                 .user = w};
+    int rc;
+
+    if ((rc = sl_dns_new(&w->dns, w->loop)) < 0)
+        return sl_err_set(&w->err, rc, "cannot make a resolver: %s", sl_error_text(rc));
+    if ((rc = sl_pool_new(&w->pool, w->loop, w->dns, NULL, &w->err)) < 0)
+        return rc;
+    opts.dns = w->dns;
+    opts.pool = w->pool;
+    sl_proxy_new(&w->proxy, &opts);
+    if ((rc = sl_worker_load(w, &w->script, &w->err)) < 0)
+        return rc;
+    sl_proxy_set_hooks(w->proxy, sl_script_hooks(w->script));
+    return 0;
+}
+
+static void tear_down(struct sl_worker *w)
+{
+    sl_proxy_free(w->proxy);
+    sl_script_free(w->next_script);
+    sl_script_free(w->script);
+    sl_pool_free(w->pool);
+    sl_dns_free(w->dns);
+    sl_snapshot_unref(w->snapshot);
+    w->proxy = NULL;
+}
+
+static void tell_up(void *arg)
+{
+    sl_runtime_worker_up(arg);
+}
+
+static void *main_of_worker(void *arg)
+{
+    struct sl_worker *w = arg;
+
+    sl_log_thread_name(w->name);
+    if (set_up(w) == 0)
+        w->err.code = 0;
+    sl_loop_post(w->rt->loop, tell_up, w);
+    sl_loop_run(w->loop);
+    tear_down(w);
+    return NULL;
+}
+
+/* Signals are the control thread's; a worker takes none but the watchdog's. */
+static int start_thread(struct sl_worker *w)
+{
+    sigset_t all, before;
+    int rc;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    rc = pthread_create(&w->thread, NULL, main_of_worker, w);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    w->has_thread = rc == 0;
+    return rc == 0 ? 0 : SL_E_SYSTEM;
+}
+
+int sl_worker_start(struct sl_worker *w, struct sl_runtime *rt, unsigned index)
+{
+    int rc;
+
+    w->rt = rt;
+    w->index = index;
+    w->err.code = SL_E_SCRIPT;
+    snprintf(w->name, sizeof(w->name), "worker %u", index);
+    if ((rc = sl_loop_new(&w->loop)) < 0)
+        return rc;
+    return start_thread(w);
+}
+
+void sl_worker_stop(struct sl_worker *w)
+{
+    if (w->loop == NULL)
+        return;
+    sl_loop_stop(w->loop);
+    if (w->has_thread)
+        pthread_join(w->thread, NULL);
+    sl_loop_free(w->loop);
+    w->loop = NULL;
+}
+
+static void tell_drained(void *arg)
+{
+    sl_runtime_worker_drained(arg);
+}
+
+static void on_drained(void *user)
+{
+    struct sl_worker *w = user;
+
+    sl_loop_post(w->rt->loop, tell_drained, w);
+}
+
+static void drain(void *arg)
+{
+    struct sl_worker *w = arg;
+
+    sl_proxy_drain(w->proxy, on_drained, w);
+}
+
+void sl_worker_drain(struct sl_worker *w)
+{
+    sl_loop_post(w->loop, drain, w);
+}
