@@ -1,0 +1,649 @@
+---@meta sluice
+-- Made from lua/sluice/api.lua by docs/generate.lua.
+-- luacheck: ignore
+
+---@class sluice
+local sluice = {}
+
+---A connection. Ends with it: a method called after that throws.
+---@class sluice.Conn
+local conn = {}
+
+---The ClientHello of a TLS connection.
+---@class sluice.Hello: sluice.Conn
+local hello = {}
+
+---A request. Ends with its exchange: a method called after that throws.
+---@class sluice.Request: sluice.Conn
+local req = {}
+
+---The response of a target, while on_response runs.
+---@class sluice.Response
+local res = {}
+
+---A function that runs beside others.
+---@class sluice.Task
+local task = {}
+
+---A timer.
+---@class sluice.Timer
+local timer = {}
+
+---A server of the script's own.
+---@class sluice.Server
+local server = {}
+
+---A TCP, TLS or Unix connection.
+---@class sluice.Sock
+local sock = {}
+
+---A WebSocket.
+---@class sluice.WebSocket
+local ws = {}
+
+---A dictionary that all workers share.
+---@class sluice.Dict
+local dict = {}
+
+---A subscription to a topic of the bus.
+---@class sluice.Subscription
+local subscription = {}
+
+---What a hook decides: a plain table.
+---@class sluice.Verb
+---@field verb string
+
+---What on_done gets: a plain table. Fields that do not apply are missing.
+---@class sluice.Entry
+---@field kind "exchange"|"stream"
+---@field route? string # its name
+---@field target? string # "host:port"
+---@field method? string
+---@field host? string
+---@field path? string
+---@field status? integer
+---@field version? string
+---@field ip string # of the visitor
+---@field duration number # seconds
+---@field bytes_in integer # from the client
+---@field bytes_out integer # to the client
+---@field error? string
+---@field id? integer # as req:id()
+
+---What sluice.fetch returns.
+---@class sluice.FetchResponse
+---@field status integer
+---@field headers table<string, string> # lower-case name to value
+---@field body string
+
+---What a script returns.
+---@class sluice.Policy
+---@field on_connect? fun(conn: sluice.Conn): sluice.Verb? # A connection was accepted; its PROXY header, if one is expected, has been read. If it throws, the connection is closed.
+---@field on_hello? fun(hello: sluice.Hello): sluice.Verb? # The ClientHello of a TLS connection was read and TLS has not begun. May wait. If it throws, the connection is closed.
+---@field on_request? fun(req: sluice.Request): sluice.Verb? # The head of a request is complete. May wait. If it throws, the client gets 500.
+---@field on_response? fun(res: sluice.Response, req: sluice.Request): sluice.Verb? # The head of the target's response is complete. If it throws, the client gets 502.
+---@field on_done? fun(entry: sluice.Entry) # The last byte of an exchange or of a raw stream has passed. If it throws, that is logged.
+---@field on_edge? fun(edge: any): sluice.Verb? # An edge has authenticated, is up or is down. May wait.
+---@field on_stream? fun(stream: any): sluice.Verb? # A tunnel stream or a UDP session opens.
+---@field start? fun(task: sluice.Task) # Runs once in the control thread, as long as it likes: sources, servers, timers. May wait. If it throws, that is logged and it starts again after 1 s, then 2 s … 30 s. `return nil, message` ends the program with that message.
+---@field stop? fun() # The program is about to end, or a newer script takes over. May wait.
+---@field check? fun() # What `sluice check` runs. May wait. `return nil, message` is a failed check.
+---@field on_error? string # "reject" (the default): a hook that throws fails closed. "continue": as if it had returned nil.
+---@field budget_ms? number # CPU time that a hook may use at a stretch, 1 to 60000 (default 50). Waiting does not count. The control thread has 10 s whatever this says.
+---@field memory_mb? number # Memory of the Lua state of each worker in MiB (default 64). The control thread has 1 GiB, or this if it is more.
+---@field jit? boolean # Lets LuaJIT compile the script. The CPU budget cannot stop a compiled loop: one that does not end makes the runtime restart after 2 s. Default false.
+---@field grants? table # What the sandbox opens up for this script: "io", "os", "ffi", "debug". Usable inside functions, not in the body of the script.
+---@field limits? table # Limits of the data plane by name; see limits.md.
+
+---Address of the visitor, from the PROXY header when one was believed.
+---@return string
+function conn:ip() end
+
+---Port of the visitor.
+---@return integer
+function conn:port() end
+
+---Address that the visitor connected to.
+---@return string
+function conn:local_ip() end
+
+---Port that the visitor connected to.
+---@return integer
+function conn:local_port() end
+
+---What the connection runs over.
+---@return "tcp"|"quic"
+function conn:transport() end
+
+---The server name, in lower case and without a final dot.
+---@return string|nil
+function hello:sni() end
+
+---The protocols that the client offers, its favourite first.
+---@return string[]
+function hello:alpn() end
+
+---Number of the exchange, unique in the process; it is in the logs, too.
+---@return integer
+function req:id() end
+
+---GET, POST, and so on, as it was sent.
+---@return string
+function req:method() end
+
+---The path as it was sent, without the query.
+---@return string
+function req:path() end
+
+---What follows the question mark; nil without one.
+---@return string|nil
+function req:query() end
+
+---Path and query.
+---@return string
+function req:target() end
+
+---The host that was asked for: lower case, no port, no final dot.
+---@return string
+function req:host() end
+
+---The scheme.
+---@return "http"|"https"
+function req:scheme() end
+
+---The HTTP version of the client.
+---@return "1.0"|"1.1"|"2"|"3"
+function req:version() end
+
+---The TLS version of the client, "TLSv1.3"; nil without TLS.
+---@return string|nil
+function req:tls() end
+
+---The server name of the TLS connection.
+---@return string|nil
+function req:sni() end
+
+---All values of this name, joined by commas (cookies by semicolons). Case is ignored.
+---@param name string
+---@return string|nil
+function req:header(name) end
+
+---All headers in their order, each as { name, value }.
+---@return string[][]
+function req:headers() end
+
+---Sets a header that the target sees, or removes it. Line breaks and control characters throw, and so do headers that frame the message. Setting host changes what the target is asked for, not the routing.
+---@param name string
+---@param value string|nil
+function req:set_header(name, value) end
+
+---Adds a header beside those of the same name.
+---@param name string
+---@param value string
+function req:add_header(name, value) end
+
+---Changes what the target is asked for, and what is routed.
+---@param target string # path, with a query if it has one
+function req:set_path(target) end
+
+---The value of the first cookie with this name.
+---@param name string
+---@return string|nil
+function req:cookie(name) end
+
+---The whole body, which is still forwarded afterwards. To be had until on_request has decided.
+---@param max? integer # bytes, default 1 MiB
+---@return string|nil
+---@return string|nil # "too large" or "aborted"
+function req:body(max) end
+
+---32 bits that are the same on every worker and after every restart: for splitting traffic. Not for secrets.
+---@param text string
+---@return integer
+function req:hash(text) end
+
+---A table that the hooks of this exchange share.
+---@return table
+function req:ctx() end
+
+---The status.
+---@return integer
+function res:status() end
+
+---Changes the status. One with a body cannot become one without, nor the reverse.
+---@param status integer # 200 to 599
+function res:set_status(status) end
+
+---As req:header.
+---@param name string
+---@return string|nil
+function res:header(name) end
+
+---As req:headers.
+---@return string[][]
+function res:headers() end
+
+---As req:set_header; the client sees it.
+---@param name string
+---@param value string|nil
+function res:set_header(name, value) end
+
+---As req:add_header; the client sees it.
+---@param name string
+---@param value string
+function res:add_header(name, value) end
+
+---The target that answered, "host:port".
+---@return string
+function res:target() end
+
+---Refuses the request or the connection.
+---@param status? integer # 400 to 599, default 403
+---@param body? string
+---@return sluice.Verb
+function sluice.deny(status, body) end
+
+---Answers by itself.
+---@param status integer # 200 to 599
+---@param body? string
+---@param headers? table<string, string>
+---@return sluice.Verb
+function sluice.reply(status, body, headers) end
+
+---Sends the client elsewhere.
+---@param location string
+---@param status? integer # 301, 302 (default), 303, 307 or 308
+---@return sluice.Verb
+function sluice.redirect(location, status) end
+
+---Uses the route with this name instead of the one that the table would find.
+---@param name string
+---@return sluice.Verb
+function sluice.route(name) end
+
+---Forwards to this host and port, whatever the routes say.
+---@param host string
+---@param port integer
+---@param options? {tls?: boolean, verify?: boolean}
+---@return sluice.Verb
+function sluice.target(host, port, options) end
+
+---In on_hello: the certificate for this connection.
+---@param cert string # PEM, the chain included
+---@param key string # PEM
+---@return sluice.Verb
+function sluice.cert(cert, key) end
+
+---In on_hello: relays the bytes to the route's target without ending TLS.
+---@return sluice.Verb
+function sluice.passthrough() end
+
+---In a handler of sluice.serve: becomes a WebSocket, on which fn runs as a task; the connection is closed when it returns. A request that does not ask for one gets 426. protocols: those that we speak, best first; max_message: 1 MiB; the rest as in sluice.websocket.connect.
+---@param fn fun(ws: sluice.WebSocket)
+---@param options? {protocols?: string[], max_message?: integer, ping_interval?: number, ping_timeout?: number}
+---@return sluice.Verb
+function sluice.websocket(fn, options) end
+
+---Suspends the task; everything else goes on.
+---@param seconds number
+function sluice.sleep(seconds) end
+
+---Runs fn(...) as a task beside this one. It begins at the end of this turn.
+---@param fn function
+---@param ... any
+---@return sluice.Task
+function sluice.spawn(fn, ...) end
+
+---Ends the task, and what it waits for, at once.
+function task:cancel() end
+
+---Waits until the task has ended.
+---@return any # what the function returned; nil when it threw or was cancelled
+---@return any # the message then
+function task:wait() end
+
+---Calls fn() as a task after this time.
+---@param seconds number
+---@param fn function
+---@return sluice.Timer
+function sluice.timer(seconds, fn) end
+
+---Calls fn() as a task again and again; not while the call before is running.
+---@param seconds number
+---@param fn function
+---@return sluice.Timer
+function sluice.every(seconds, fn) end
+
+---Stops the timer.
+function timer:cancel() end
+
+---Seconds of a clock that only goes forward.
+---@return number
+function sluice.now() end
+
+---Seconds since 1970.
+---@return number
+function sluice.time() end
+
+sluice.bus = {}
+
+---Sends a message to every subscription in this process; how many there are.
+---@param topic string
+---@param message string
+---@return integer
+function sluice.bus.publish(topic, message) end
+
+---Calls fn(message) as a task for every message of this topic.
+---@param topic string
+---@param fn fun(message: string)
+---@return sluice.Subscription
+function sluice.bus.subscribe(topic, fn) end
+
+---Ends the subscription.
+function subscription:cancel() end
+
+---One HTTP request. timeout: 30 s for all of it; max_body: 16 MiB; verify: true; unix: a socket to connect to instead of the host.
+---@param url string
+---@param options? {method?: string, headers?: table<string, string>, body?: string, timeout?: number, max_body?: integer, cookie?: string, verify?: boolean, ca_file?: string, unix?: string}
+---@return sluice.FetchResponse|nil
+---@return string|nil # why not
+function sluice.fetch(url, options) end
+
+---An HTTP server. The handler runs as a task, may wait, and returns reply, redirect or deny; if it throws, the client gets 500. port 0: a free one. max_body: 16 MiB. admit: asked about requests that bring a body before a byte of it is read; nil lets it come, a verb is the answer.
+---@param options {host?: string, port?: integer, unix?: string, max_body?: integer, max_connections?: integer, admit?: fun(req: sluice.Request): sluice.Verb|nil, handler: fun(req: sluice.Request): sluice.Verb}
+---@return sluice.Server|nil
+---@return string|nil # why not
+function sluice.serve(options) end
+
+---The port; nil on a Unix socket.
+---@return integer|nil
+function server:port() end
+
+---Closes the server.
+function server:close() end
+
+sluice.tcp = {}
+
+---Connects. timeout: 10 s; tls: false; verify: true.
+---@param host string|nil
+---@param port integer|nil
+---@param options? {timeout?: number, tls?: boolean, server_name?: string, verify?: boolean, ca_file?: string, unix?: string}
+---@return sluice.Sock|nil
+---@return string|nil # why not
+function sluice.tcp.connect(host, port, options) end
+
+---A server. The handler runs as a task for each connection, which is closed when it returns.
+---@param options {host?: string, port?: integer, unix?: string, max_connections?: integer, handler: fun(sock: sluice.Sock)}
+---@return sluice.Server|nil
+---@return string|nil # why not
+function sluice.tcp.listen(options) end
+
+---What has arrived, at least a byte.
+---@param max? integer
+---@return string|nil
+---@return string|nil # "closed", "timed out", …
+function sock:read(max) end
+
+---A line, without its end.
+---@param max? integer
+---@return string|nil
+---@return string|nil # why not
+function sock:read_line(max) end
+
+---Exactly n bytes.
+---@param n integer
+---@return string|nil
+---@return string|nil # why not
+function sock:read_exact(n) end
+
+---Writes all of it.
+---@param bytes string
+---@return true|nil
+---@return string|nil # why not
+function sock:write(bytes) end
+
+---Says that nothing more will come.
+function sock:shutdown() end
+
+---Closes the connection.
+function sock:close() end
+
+---How long each read and write may wait from now on; without a number: for ever. At first it is 60 s.
+---@param seconds? number
+function sock:settimeout(seconds) end
+
+sluice.websocket = {}
+
+---Opens a WebSocket. timeout: 10 s for the opening; max_message: 64 MiB, a longer one closes the connection; ping_interval: 30 s of silence until the peer is asked whether it is there, 0 for never; ping_timeout: 20 s for its answer; verify: true; unix: a socket to connect to instead of the host.
+---@param url string # ws:// or wss://
+---@param options? {timeout?: number, headers?: table<string, string>, protocols?: string[], max_message?: integer, ping_interval?: number, ping_timeout?: number, verify?: boolean, ca_file?: string, unix?: string}
+---@return sluice.WebSocket|nil
+---@return string|nil # why not
+function sluice.websocket.connect(url, options) end
+
+---The next message. One task at a time.
+---@param timeout? number # seconds; for ever without it
+---@return string|nil # the message
+---@return "text"|"binary"|string # without a message: "timed out", "closed", or the reason that the peer gave
+---@return integer|nil # the code of the close, 1006 when the connection broke
+function ws:receive(timeout) end
+
+---Sends a message; text, which is the default, must be UTF-8. Waits while the peer does not take what was sent before. Several tasks may send.
+---@param message string
+---@param kind? "text"|"binary"
+---@return true|nil
+---@return string|nil # why not
+function ws:send(message, kind) end
+
+---Closes the connection, after what was sent.
+---@param code? integer # default 1000
+---@param reason? string
+function ws:close(code, reason) end
+
+---The subprotocol that both sides agreed on.
+---@return string|nil
+function ws:protocol() end
+
+sluice.json = {}
+
+---Empty tables become {} unless they were marked with sluice.json.array.
+---@param value any
+---@return string
+function sluice.json.encode(value) end
+
+---null becomes sluice.json.null.
+---@param text string
+---@return any
+---@return string|nil # why not
+function sluice.json.decode(text) end
+
+---Marks the table, so that it is written as [] even when it is empty.
+---@param t? table
+---@return table
+function sluice.json.array(t) end
+
+---The null of JSON.
+---@type userdata
+sluice.json.null = nil
+
+sluice.file = {}
+
+---The bytes of a file.
+---@param path string
+---@param max? integer
+---@return string|nil
+---@return string|nil # "not found", …
+function sluice.file.read(path, max) end
+
+---Replaces the file as a whole: readers see the old or the new one. mode: 0600.
+---@param path string
+---@param bytes string
+---@param options? {mode?: integer}
+---@return true|nil
+---@return string|nil # why not
+function sluice.file.write(path, bytes, options) end
+
+---Is there such a file?
+---@param path string
+---@return boolean
+function sluice.file.exists(path) end
+
+---Removes a file.
+---@param path string
+---@return true|nil
+---@return string|nil # why not
+function sluice.file.remove(path) end
+
+---Makes a folder and those above it.
+---@param path string
+---@return true|nil
+---@return string|nil # why not
+function sluice.file.mkdir(path) end
+
+---A dictionary that all workers and the control thread share, as long as the process.
+---@param name string
+---@return sluice.Dict
+function sluice.shared(name) end
+
+---The value.
+---@param key string
+---@return string|number|boolean|nil
+function dict:get(key) end
+
+---Stores the value.
+---@param key string
+---@param value string|number|boolean
+---@param ttl? number # seconds
+---@return true|nil
+---@return string|nil # why not
+function dict:set(key, value, ttl) end
+
+---Stores the value if the key is not there.
+---@param key string
+---@param value string|number|boolean
+---@param ttl? number
+---@return true|nil
+---@return string|nil # why not
+function dict:add(key, value, ttl) end
+
+---Adds to a number and returns the sum; without init the key must be there.
+---@param key string
+---@param by number
+---@param init? number
+---@param ttl? number
+---@return number|nil
+---@return string|nil # why not
+function dict:incr(key, by, init, ttl) end
+
+---Removes a key. Was it there?
+---@param key string
+---@return boolean
+function dict:delete(key) end
+
+sluice.crypto = {}
+
+---32 raw bytes.
+---@param bytes string
+---@return string
+function sluice.crypto.sha256(bytes) end
+
+---32 raw bytes.
+---@param key string
+---@param bytes string
+---@return string
+function sluice.crypto.hmac_sha256(key, bytes) end
+
+---Lower-case digits.
+---@param bytes string
+---@return string
+function sluice.crypto.hex(bytes) end
+
+---With padding.
+---@param bytes string
+---@return string
+function sluice.crypto.base64(bytes) end
+
+---The bytes.
+---@param text string
+---@return string|nil
+---@return string|nil # why not
+function sluice.crypto.unbase64(text) end
+
+---For URLs, without padding.
+---@param bytes string
+---@return string
+function sluice.crypto.base64url(bytes) end
+
+---The bytes.
+---@param text string
+---@return string|nil
+---@return string|nil # why not
+function sluice.crypto.unbase64url(text) end
+
+---n bytes that nobody can guess.
+---@param n integer
+---@return string
+function sluice.crypto.random(n) end
+
+---Compares in a time that says nothing about where they differ.
+---@param a string
+---@param b string
+---@return boolean
+function sluice.crypto.equal(a, b) end
+
+sluice.log = {}
+
+---A line in the log with the level debug.
+---@param message string
+---@param fields? table<string, string|number|boolean>
+function sluice.log.debug(message, fields) end
+
+---A line in the log with the level info.
+---@param message string
+---@param fields? table<string, string|number|boolean>
+function sluice.log.info(message, fields) end
+
+---A line in the log with the level warn.
+---@param message string
+---@param fields? table<string, string|number|boolean>
+function sluice.log.warn(message, fields) end
+
+---A line in the log with the level error.
+---@param message string
+---@param fields? table<string, string|number|boolean>
+function sluice.log.error(message, fields) end
+
+---Writes a line to the standard output, for what a script shows rather than logs.
+---@param line string
+function sluice.print(line) end
+
+---active_connections, total_connections, requests, errors, bytes_in, bytes_out, routes_count, listening_ports, uptime, workers, and per_route: name to requests, errors, active, bytes_in, bytes_out.
+---@return table
+function sluice.stats() end
+
+---A variable of the environment.
+---@param name string
+---@return string|nil
+function sluice.env(name) end
+
+---The arguments of the script.
+---@type string[]
+sluice.args = nil
+
+---The version of sluice.
+---@type string
+sluice.version = nil
+
+---Whether the script runs to be checked only.
+---@type boolean
+sluice.check = nil
+
+---1 to N on a worker, nil in the control thread.
+---@return integer|nil
+function sluice.worker() end
+
+---Ends the program in order.
+---@param code? integer
+function sluice.exit(code) end
+
+return sluice

@@ -1,0 +1,69 @@
+// A Coreflow for specs: waits for the client with the tag `coretraffic` and pushes the hosts of a file at it.
+//
+//   node server.mjs PORT FILE [--legacy] [--strict] [--vary] [--burst N] [--initial]
+//
+// FILE holds an IReverseProxyConfig[]. SIGHUP reads it and pushes to the oldest client, as Coreflow does; SIGUSR2 drops
+// every client. --initial pushes to each new client; --burst N pushes N times without waiting; --vary adds the host
+// push-<number>.test to each, so that one sees which push is served; --strict demands of answers what typedrequest 8
+// does. What happens is told in JSON, a line each, on stdout.
+import { readFileSync } from 'node:fs';
+import { parseArgs } from 'node:util';
+
+for (const method of ['log', 'info', 'debug']) console[method] = console.error; // the libraries talk
+
+const { positionals: [port, file], values: options } = parseArgs({
+  allowPositionals: true,
+  options: {
+    legacy: { type: 'boolean' }, strict: { type: 'boolean' }, vary: { type: 'boolean' },
+    initial: { type: 'boolean' }, burst: { type: 'string', default: '1' },
+  },
+});
+const tell = (event, more) => process.stdout.write(`${JSON.stringify({ event, ...more })}\n`);
+const clients = new Map();
+let count = 0;
+
+function nextPush() {
+  const hosts = JSON.parse(readFileSync(file, 'utf8'));
+  count++;
+  return options.vary ? [...hosts, { ...hosts[0], hostName: `push-${count}.test` }] : hosts;
+}
+
+async function push(client) {
+  const hosts = nextPush();
+  const number = count;
+  const began = performance.now();
+  try {
+    const answer = await client.update(hosts);
+    tell('answer', { number, status: answer?.status, errorText: answer?.errorText, ms: performance.now() - began });
+  } catch (error) {
+    tell('failure', { number, text: error?.errorText ?? String(error) });
+  }
+}
+
+function pushBurst(client) {
+  for (let i = 0; i < Number(options.burst); i++) push(client);
+}
+
+const { start } = await import(options.legacy ? './legacy.mjs' : './modern.mjs');
+await start({
+  port: Number(port),
+  tag: 'coretraffic',
+  strict: options.strict,
+  report: (faults) => tell(faults.length ? 'fault' : 'envelope', { faults }),
+  onGone: (id) => clients.delete(id) && tell('gone', { id }),
+  onTagged: (client) => {
+    clients.set(client.id, client);
+    tell('tagged', { id: client.id });
+    if (options.initial) pushBurst(client);
+  },
+});
+
+process.on('SIGHUP', () => {
+  const [oldest] = clients.values();
+  if (oldest) pushBurst(oldest);
+  else tell('failure', { text: 'no client has the tag' });
+});
+process.on('SIGUSR2', () => clients.forEach((client) => client.drop()));
+process.on('SIGTERM', () => process.exit(0));
+process.on('unhandledRejection', (error) => tell('failure', { text: String(error) }));
+tell('listening', { port: Number(port) });
