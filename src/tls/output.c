@@ -149,6 +149,7 @@ struct drain {
     struct sl_stream *below;
     struct sl_buf rest;
     struct sl_deadline deadline;
+    struct sl_task_link orphaned; /* nobody owns it: the loop ends it when it is freed first */
 };
 
 static void free_drain(void *ptr)
@@ -164,6 +165,7 @@ static void end_drain(struct drain *d, enum sl_close how)
     struct sl_loop *loop = d->below->loop;
 
     sl_deadline_stop(&d->deadline);
+    sl_loop_unsoon(&d->orphaned);
     sl_stream_free(&d->below, how);
     sl_loop_defer(loop, d, free_drain);
 }
@@ -199,6 +201,11 @@ static void on_drain_due(struct sl_deadline *deadline)
     end_drain(deadline->user, SL_CLOSE_ABORT);
 }
 
+static void abandon(void *user)
+{
+    end_drain(user, SL_CLOSE_ABORT);
+}
+
 static const struct sl_stream_handler drain_handler = {
     .on_data = on_drain_data,
     .on_fin = on_drain_fin,
@@ -217,4 +224,5 @@ void sl_tls_drain(struct sl_stream **below, struct sl_buf *rest)
     sl_deadline_init(&d->deadline, d->below->loop, on_drain_due, d);
     sl_deadline_set(&d->deadline, DRAIN_MS);
     sl_stream_set_handler(d->below, &drain_handler, d);
+    sl_loop_adopt(d->below->loop, &d->orphaned, abandon, d);
 }
