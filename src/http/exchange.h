@@ -141,6 +141,17 @@ extern const struct sl_http_limits sl_http_limits_default;
 
 struct sl_http_conn;
 
+struct sl_http_conn_ops {
+    void (*drain)(struct sl_http_conn *c);
+    void (*kill)(struct sl_http_conn *c);
+    bool (*is_idle)(const struct sl_http_conn *c);
+};
+
+/* A connection that carries exchanges: the first member of each version's own. */
+struct sl_http_conn {
+    const struct sl_http_conn_ops *ops;
+};
+
 /* What serves the exchanges of a connection. */
 struct sl_http_service {
     /* A request head is complete and valid. Must set ex->handler and ex->user before it returns. */
@@ -156,12 +167,25 @@ struct sl_http_service {
  */
 struct sl_http_conn *sl_h1_serve(struct sl_stream **stream, const struct sl_http_service *service,
                                  const struct sl_peer *peer, const uint8_t *first, size_t n_first);
-/* No further request: close now when idle, else after the exchange in progress. on_closed follows,
- * maybe inside the call. */
-void sl_http_conn_drain(struct sl_http_conn *c);
+
+/* No further request: close now when idle, else after the exchanges in progress (HTTP/2 and 3 say
+ * GOAWAY first). on_closed follows, maybe inside the call. */
+static inline void sl_http_conn_drain(struct sl_http_conn *c)
+{
+    c->ops->drain(c);
+}
+
 /* Closes at once (a peer that was blocked). on_abort of its exchanges and on_closed come inside the
  * call. */
-void sl_http_conn_kill(struct sl_http_conn *c);
-bool sl_http_conn_is_idle(const struct sl_http_conn *c);
+static inline void sl_http_conn_kill(struct sl_http_conn *c)
+{
+    c->ops->kill(c);
+}
+
+/* No exchange is in progress. */
+static inline bool sl_http_conn_is_idle(const struct sl_http_conn *c)
+{
+    return c->ops->is_idle(c);
+}
 
 #endif

@@ -32,7 +32,8 @@ enum sl_h1_timing {
     SL_H1_TIMES_RAW_END, /* we have said all */
 };
 
-struct sl_http_conn {
+struct sl_h1_conn {
+    struct sl_http_conn base;
     struct sl_stream *stream;
     const struct sl_http_service *service;
     const struct sl_peer *peer;
@@ -67,10 +68,10 @@ struct sl_http_conn {
 
 /* h1_server.c: the connection's one way to change its phase, to end, to go on at the end of the
    turn, and to decide what it reads and which deadline runs (after every change). */
-void sl_h1_set_phase(struct sl_http_conn *c, enum sl_h1_phase phase);
-void sl_h1_close(struct sl_http_conn *c, enum sl_close how, int code);
-void sl_h1_later(struct sl_http_conn *c);
-void sl_h1_update(struct sl_http_conn *c);
+void sl_h1_set_phase(struct sl_h1_conn *c, enum sl_h1_phase phase);
+void sl_h1_close(struct sl_h1_conn *c, enum sl_close how, int code);
+void sl_h1_later(struct sl_h1_conn *c);
+void sl_h1_update(struct sl_h1_conn *c);
 /* h1_exchange.c */
 extern const struct sl_exchange_ops sl_h1_exchange_ops;
 
@@ -78,13 +79,13 @@ extern const struct sl_exchange_ops sl_h1_exchange_ops;
  * framing in requests). */
 void sl_h1_parser_begin(llhttp_t *parser, int minor);
 /* Fills ex->req from the request line's parts and the fields; 0 or an HTTP status with *why. */
-int sl_h1_request_finish(struct sl_http_conn *c, const char **why);
+int sl_h1_request_finish(struct sl_h1_conn *c, const char **why);
 /* Reads the request line of `len` bytes; 0 or an HTTP status with *why. */
-int sl_h1_request_line(struct sl_http_conn *c, const uint8_t *line, size_t len, const char **why);
+int sl_h1_request_line(struct sl_h1_conn *c, const uint8_t *line, size_t len, const char **why);
 
 /* Decides framing and connection persistence, and serializes the head into the arena of the
  * exchange. */
-void sl_h1_stage_head(struct sl_http_conn *c, const struct sl_response *res);
+void sl_h1_stage_head(struct sl_h1_conn *c, const struct sl_response *res);
 /* Serializes an interim response head. */
 struct sl_str sl_h1_interim_head(struct sl_arena *a, const struct sl_response *res);
 /* Trailers and the end of a chunked body. */

@@ -5,14 +5,14 @@
 #include <stdio.h>
 #include "http/h1.h"
 
-static struct sl_http_conn *of(struct sl_exchange *ex)
+static struct sl_h1_conn *of(struct sl_exchange *ex)
 {
-    return sl_container_of(ex, struct sl_http_conn, ex);
+    return sl_container_of(ex, struct sl_h1_conn, ex);
 }
 
 static void h1_respond(struct sl_exchange *ex, const struct sl_response *res)
 {
-    struct sl_http_conn *c = of(ex);
+    struct sl_h1_conn *c = of(ex);
 
     sl_assert(!ex->has_responded);
     ex->has_responded = true;
@@ -23,7 +23,7 @@ static void h1_respond(struct sl_exchange *ex, const struct sl_response *res)
 enum { MAX_PARTS = 32 };
 
 /* Puts head, chunk framing and body into one list for one system call; the count of parts. */
-static int frame(struct sl_http_conn *c, struct iovec *parts, char *chunk_head,
+static int frame(struct sl_h1_conn *c, struct iovec *parts, char *chunk_head,
                  const struct iovec *iov, int n_iov, size_t total, bool fin)
 {
     struct sl_str last;
@@ -49,7 +49,7 @@ static int frame(struct sl_http_conn *c, struct iovec *parts, char *chunk_head,
 
 /* A body that does not have the length that the head announced must not reach the client as if it
  * were whole. */
-static int check_length(struct sl_http_conn *c, size_t total, bool fin)
+static int check_length(struct sl_h1_conn *c, size_t total, bool fin)
 {
     if (c->body_left == SL_LENGTH_UNKNOWN || c->is_raw)
         return 0;
@@ -59,7 +59,7 @@ static int check_length(struct sl_http_conn *c, size_t total, bool fin)
     return 0;
 }
 
-static void finish(struct sl_http_conn *c)
+static void finish(struct sl_h1_conn *c)
 {
     c->is_finishing = true;
     c->raw_fin_out = c->is_raw;
@@ -67,7 +67,7 @@ static void finish(struct sl_http_conn *c)
 }
 
 /* The handler does not know of an interim response that is in flight: its bytes wait behind it. */
-static int send_parts(struct sl_http_conn *c, const struct iovec *parts, int n, bool fin)
+static int send_parts(struct sl_h1_conn *c, const struct iovec *parts, int n, bool fin)
 {
     bool must_wait = c->is_interim_in_flight && (n > 0 || sl_buf_len(&c->held) > 0);
 
@@ -82,7 +82,7 @@ static int send_parts(struct sl_http_conn *c, const struct iovec *parts, int n, 
 
 static int h1_write(struct sl_exchange *ex, const struct iovec *iov, int n_iov, bool fin)
 {
-    struct sl_http_conn *c = of(ex);
+    struct sl_h1_conn *c = of(ex);
     struct iovec parts[MAX_PARTS];
     char chunk_head[20];
     size_t total = 0;
@@ -115,7 +115,7 @@ static int h1_write(struct sl_exchange *ex, const struct iovec *iov, int n_iov, 
 
 static void h1_interim(struct sl_exchange *ex, const struct sl_response *res)
 {
-    struct sl_http_conn *c = of(ex);
+    struct sl_h1_conn *c = of(ex);
     struct sl_str head;
 
     if (c->phase == SL_H1_CLOSED || ex->req.version == SL_HTTP_10 || ex->has_responded ||
@@ -137,7 +137,7 @@ static void send_continue(struct sl_exchange *ex)
 
 static void h1_read(struct sl_exchange *ex, bool on)
 {
-    struct sl_http_conn *c = of(ex);
+    struct sl_h1_conn *c = of(ex);
 
     if (c->phase == SL_H1_CLOSED || c->body_on == on)
         return;
@@ -153,7 +153,7 @@ static void h1_read(struct sl_exchange *ex, bool on)
 
 static void h1_abort(struct sl_exchange *ex)
 {
-    struct sl_http_conn *c = of(ex);
+    struct sl_h1_conn *c = of(ex);
 
     c->has_exchange = false; /* the handler knows */
     sl_h1_close(c, SL_CLOSE_ABORT, SL_E_CANCELLED);

@@ -37,7 +37,7 @@ void sl_h1_parser_begin(llhttp_t *parser, int minor)
     parser->data = data;
 }
 
-int sl_h1_request_line(struct sl_http_conn *c, const uint8_t *bytes, size_t len, const char **why)
+int sl_h1_request_line(struct sl_h1_conn *c, const uint8_t *bytes, size_t len, const char **why)
 {
     struct sl_request *req = &c->ex.req;
     struct sl_str line = sl_arena_dup(&c->ex.arena, sl_str((const char *)bytes, len));
@@ -131,7 +131,7 @@ static void collect(struct sl_request *req, struct facts *facts)
     }
 }
 
-static int check_host(struct sl_http_conn *c, const struct facts *facts, const char **why)
+static int check_host(struct sl_h1_conn *c, const struct facts *facts, const char **why)
 {
     struct sl_request *req = &c->ex.req;
     uint16_t port;
@@ -162,7 +162,7 @@ static int check_framing(struct sl_request *req, const struct facts *facts, cons
     return 0;
 }
 
-int sl_h1_request_finish(struct sl_http_conn *c, const char **why)
+int sl_h1_request_finish(struct sl_h1_conn *c, const char **why)
 {
     struct sl_request *req = &c->ex.req;
     struct facts facts = {.host = {"", 0}};

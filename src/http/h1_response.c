@@ -94,7 +94,7 @@ static char *put_status_line(char *out, int status)
 }
 
 /* RFC 9112, 6.3: which responses have no body, and how the others tell their end to this client. */
-static void choose_framing(struct sl_http_conn *c, const struct sl_response *res)
+static void choose_framing(struct sl_h1_conn *c, const struct sl_response *res)
 {
     bool knows_length = res->content_length != SL_LENGTH_UNKNOWN;
 
@@ -119,7 +119,7 @@ static bool has_length(const struct sl_response *res)
            !(res->status == 304 && res->content_length == 0);
 }
 
-static char *put_framing(struct sl_http_conn *c, char *out, const struct sl_response *res)
+static char *put_framing(struct sl_h1_conn *c, char *out, const struct sl_response *res)
 {
     if (c->is_raw)
         return put(out, SL_STR("Connection: upgrade\r\n"));
@@ -137,7 +137,7 @@ static char *put_framing(struct sl_http_conn *c, char *out, const struct sl_resp
     return out;
 }
 
-void sl_h1_stage_head(struct sl_http_conn *c, const struct sl_response *res)
+void sl_h1_stage_head(struct sl_h1_conn *c, const struct sl_response *res)
 {
     enum { OWN_ROOM = 256 }; /* status line, framing, date */
     char *head = sl_arena_alloc(&c->ex.arena, sl_h1_headers_room(&res->headers) + OWN_ROOM);

@@ -18,14 +18,14 @@
 static const struct sl_stream_handler stream_handler;
 
 static void run_later(void *user);
-static void consume_stash(struct sl_http_conn *c);
+static void consume_stash(struct sl_h1_conn *c);
 
-void sl_h1_later(struct sl_http_conn *c)
+void sl_h1_later(struct sl_h1_conn *c)
 {
     sl_loop_soon(c->loop, &c->later, run_later, c);
 }
 
-static bool wants_input(const struct sl_http_conn *c)
+static bool wants_input(const struct sl_h1_conn *c)
 {
     if (c->got_fin)
         return false;
@@ -46,7 +46,7 @@ static bool wants_input(const struct sl_http_conn *c)
     return false;
 }
 
-static enum sl_h1_timing timing_of(const struct sl_http_conn *c)
+static enum sl_h1_timing timing_of(const struct sl_h1_conn *c)
 {
     switch (c->phase) {
     case SL_H1_IDLE:
@@ -95,7 +95,7 @@ static bool moves_on(enum sl_h1_timing timing)
     return timing == SL_H1_TIMES_BODY || timing == SL_H1_TIMES_RAW || timing == SL_H1_TIMES_RAW_END;
 }
 
-static void set_deadline(struct sl_http_conn *c)
+static void set_deadline(struct sl_h1_conn *c)
 {
     enum sl_h1_timing timing = timing_of(c);
     uint32_t ms = timeout_of(&c->service->limits, timing);
@@ -110,14 +110,14 @@ static void set_deadline(struct sl_http_conn *c)
 }
 
 /* What was waited for has come. */
-static void stop_timing(struct sl_http_conn *c)
+static void stop_timing(struct sl_h1_conn *c)
 {
     c->timing = SL_H1_UNTIMED;
     sl_deadline_clear(&c->deadline);
 }
 
 /* After every change of state. */
-void sl_h1_update(struct sl_http_conn *c)
+void sl_h1_update(struct sl_h1_conn *c)
 {
     if (c->phase == SL_H1_CLOSED)
         return;
@@ -125,7 +125,7 @@ void sl_h1_update(struct sl_http_conn *c)
     set_deadline(c);
 }
 
-void sl_h1_set_phase(struct sl_http_conn *c, enum sl_h1_phase phase)
+void sl_h1_set_phase(struct sl_h1_conn *c, enum sl_h1_phase phase)
 {
     if (c->phase == SL_H1_IDLE)
         stop_timing(c); /* a new request has a new deadline */
@@ -133,7 +133,7 @@ void sl_h1_set_phase(struct sl_http_conn *c, enum sl_h1_phase phase)
 }
 
 /* The end of the connection; the handler of a running exchange hears it at once. */
-void sl_h1_close(struct sl_http_conn *c, enum sl_close how, int code)
+void sl_h1_close(struct sl_h1_conn *c, enum sl_close how, int code)
 {
     if (c->phase == SL_H1_CLOSED)
         return;
@@ -149,7 +149,7 @@ void sl_h1_close(struct sl_http_conn *c, enum sl_close how, int code)
 
 static void release(void *ptr)
 {
-    struct sl_http_conn *c = ptr;
+    struct sl_h1_conn *c = ptr;
 
     sl_arena_clear(&c->ex.arena);
     sl_buf_clear(&c->in);
@@ -158,7 +158,7 @@ static void release(void *ptr)
 }
 
 /* The owner hears of the end, once. */
-static void tell_closed(struct sl_http_conn *c)
+static void tell_closed(struct sl_h1_conn *c)
 {
     if (c->is_over)
         return;
@@ -169,7 +169,7 @@ static void tell_closed(struct sl_http_conn *c)
         c->service->on_closed(c->peer);
 }
 
-static void refuse_write(struct sl_http_conn *c, int status)
+static void refuse_write(struct sl_h1_conn *c, int status)
 {
     char text[256];
     int n = snprintf(text, sizeof(text),
@@ -183,7 +183,7 @@ static void refuse_write(struct sl_http_conn *c, int status)
 
 /* A request that breaks the rules: answer, then close, since nobody knows where the next one would
  * begin. */
-static void refuse(struct sl_http_conn *c, int status, const char *why)
+static void refuse(struct sl_h1_conn *c, int status, const char *why)
 {
     bool may_answer = !c->ex.has_responded && !c->stream->is_writing;
 
@@ -202,7 +202,7 @@ static void refuse(struct sl_http_conn *c, int status, const char *why)
 
 /* --- reading: each step takes what it can of the bytes and says how much that was --- */
 
-static void begin_exchange(struct sl_http_conn *c)
+static void begin_exchange(struct sl_h1_conn *c)
 {
     struct sl_arena arena = c->ex.arena;
 
@@ -217,7 +217,7 @@ static void begin_exchange(struct sl_http_conn *c)
     c->n_discarded = 0;
 }
 
-static size_t take_blank_lines(struct sl_http_conn *c, const uint8_t *p, size_t len)
+static size_t take_blank_lines(struct sl_h1_conn *c, const uint8_t *p, size_t len)
 {
     if (p[0] == '\r' && len >= 2 && p[1] == '\n')
         return 2; /* RFC 9112, 2.2: an empty line before the request is ignored */
@@ -226,7 +226,7 @@ static size_t take_blank_lines(struct sl_http_conn *c, const uint8_t *p, size_t 
     return 0;
 }
 
-static size_t take_line(struct sl_http_conn *c, const uint8_t *p, size_t len)
+static size_t take_line(struct sl_h1_conn *c, const uint8_t *p, size_t len)
 {
     const char *why = "bad request line";
     long n = sl_request_line_find_end(p, len, 0);
@@ -250,7 +250,7 @@ static size_t take_line(struct sl_http_conn *c, const uint8_t *p, size_t len)
     return (size_t)n + 2;
 }
 
-static void start_exchange(struct sl_http_conn *c)
+static void start_exchange(struct sl_h1_conn *c)
 {
     static _Atomic uint64_t next_id;
     static __thread uint64_t id, id_end;
@@ -276,7 +276,7 @@ static void start_exchange(struct sl_http_conn *c)
     c->service->on_request(&c->ex);
 }
 
-static size_t take_headers(struct sl_http_conn *c, const uint8_t *p, size_t len)
+static size_t take_headers(struct sl_h1_conn *c, const uint8_t *p, size_t len)
 {
     ssize_t n = sl_h1_fields_execute(&c->fields, &c->parser, p, len);
 
@@ -289,7 +289,7 @@ static size_t take_headers(struct sl_http_conn *c, const uint8_t *p, size_t len)
     return (size_t)n;
 }
 
-static void end_request(struct sl_http_conn *c)
+static void end_request(struct sl_h1_conn *c)
 {
     c->ex.request_ended = true;
     sl_h1_set_phase(c, SL_H1_WAIT);
@@ -298,7 +298,7 @@ static void end_request(struct sl_http_conn *c)
 }
 
 /* The response is complete, and nothing more is to come on this connection. */
-static void end_connection(struct sl_http_conn *c)
+static void end_connection(struct sl_h1_conn *c)
 {
     c->keep_alive = false;
     sl_h1_later(c);
@@ -306,7 +306,7 @@ static void end_connection(struct sl_http_conn *c)
 
 /* The handler has answered already: what is left of the body is swallowed, so that the connection
  * can go on. */
-static void discard(struct sl_http_conn *c, size_t len)
+static void discard(struct sl_h1_conn *c, size_t len)
 {
     c->n_discarded += len;
     if (c->fields.message_done)
@@ -315,7 +315,7 @@ static void discard(struct sl_http_conn *c, size_t len)
         end_connection(c);
 }
 
-static size_t take_body(struct sl_http_conn *c, const uint8_t *p, size_t len)
+static size_t take_body(struct sl_h1_conn *c, const uint8_t *p, size_t len)
 {
     ssize_t n;
 
@@ -339,7 +339,7 @@ static size_t take_body(struct sl_http_conn *c, const uint8_t *p, size_t len)
     return (size_t)n;
 }
 
-static size_t take_raw(struct sl_http_conn *c, const uint8_t *p, size_t len)
+static size_t take_raw(struct sl_h1_conn *c, const uint8_t *p, size_t len)
 {
     if (c->ex.response_ended)
         return len;
@@ -350,7 +350,7 @@ static size_t take_raw(struct sl_http_conn *c, const uint8_t *p, size_t len)
     return len;
 }
 
-static size_t take(struct sl_http_conn *c, const uint8_t *p, size_t len)
+static size_t take(struct sl_h1_conn *c, const uint8_t *p, size_t len)
 {
     switch (c->phase) {
     case SL_H1_IDLE:
@@ -372,7 +372,7 @@ static size_t take(struct sl_http_conn *c, const uint8_t *p, size_t len)
 
 /* Walks through the phases until the bytes are used up or nobody takes more; the count of bytes
  * used. */
-static size_t consume(struct sl_http_conn *c, const uint8_t *p, size_t len)
+static size_t consume(struct sl_h1_conn *c, const uint8_t *p, size_t len)
 {
     size_t used = 0;
 
@@ -391,7 +391,7 @@ static size_t consume(struct sl_http_conn *c, const uint8_t *p, size_t len)
 
 static void on_data(struct sl_stream *s, const uint8_t *bytes, size_t len)
 {
-    struct sl_http_conn *c = s->user;
+    struct sl_h1_conn *c = s->user;
     size_t used;
 
     if (sl_buf_len(&c->in) > 0) {
@@ -407,7 +407,7 @@ static void on_data(struct sl_stream *s, const uint8_t *bytes, size_t len)
     sl_h1_update(c);
 }
 
-static void consume_stash(struct sl_http_conn *c)
+static void consume_stash(struct sl_h1_conn *c)
 {
     if (sl_buf_len(&c->in) > 0 && !c->is_consuming && c->phase != SL_H1_CLOSED) {
         /* Handlers may ask for more while these bytes are being parsed: nobody appends to c->in
@@ -423,7 +423,7 @@ static void consume_stash(struct sl_http_conn *c)
 
 static void on_fin(struct sl_stream *s)
 {
-    struct sl_http_conn *c = s->user;
+    struct sl_h1_conn *c = s->user;
 
     c->got_fin = true;
     c->keep_alive = false;
@@ -457,7 +457,7 @@ static void on_fin(struct sl_stream *s)
 
 /* An interim response has left. What the handler has written since then follows it. False: not now,
  * or the handler has written nothing and need not know. */
-static bool flush_held(struct sl_http_conn *c)
+static bool flush_held(struct sl_h1_conn *c)
 {
     int rc;
 
@@ -471,7 +471,7 @@ static bool flush_held(struct sl_http_conn *c)
 
 static void on_written(struct sl_stream *s)
 {
-    struct sl_http_conn *c = s->user;
+    struct sl_h1_conn *c = s->user;
 
     stop_timing(c);
     if (!c->is_interim_in_flight || flush_held(c)) {
@@ -493,7 +493,7 @@ static const struct sl_stream_handler stream_handler = {on_data, on_fin, on_writ
 
 static void on_deadline(struct sl_deadline *d)
 {
-    struct sl_http_conn *c = d->user;
+    struct sl_h1_conn *c = d->user;
 
     if (c->phase == SL_H1_IDLE && c->n_requests > 0)
         sl_h1_close(c, SL_CLOSE_LINGER, SL_E_TIMEOUT);
@@ -509,7 +509,7 @@ static void on_deadline(struct sl_deadline *d)
 
 /* --- the end of an exchange, outside every call of its handler --- */
 
-static void next_request(struct sl_http_conn *c)
+static void next_request(struct sl_h1_conn *c)
 {
     sl_arena_clear(&c->ex.arena);
     if (!c->keep_alive || c->is_draining || c->got_fin) {
@@ -523,14 +523,14 @@ static void next_request(struct sl_http_conn *c)
 
 /* The response is out. What is left of the request is discarded from here on, unless the connection
  * ends anyway. */
-static void end_response(struct sl_http_conn *c)
+static void end_response(struct sl_h1_conn *c)
 {
     c->ex.response_ended = true;
     if (!c->ex.request_ended && c->keep_alive)
         consume_stash(c);
 }
 
-static void end_exchange(struct sl_http_conn *c)
+static void end_exchange(struct sl_h1_conn *c)
 {
     if (c->stream->is_writing)
         return;
@@ -552,7 +552,7 @@ static void end_exchange(struct sl_http_conn *c)
 
 static void run_later(void *user)
 {
-    struct sl_http_conn *c = user;
+    struct sl_h1_conn *c = user;
 
     if (c->phase == SL_H1_CLOSED)
         tell_closed(c);
@@ -564,13 +564,40 @@ static void run_later(void *user)
 
 /* --- the connection as its owner sees it --- */
 
+static bool is_idle(const struct sl_http_conn *base)
+{
+    const struct sl_h1_conn *c = (const struct sl_h1_conn *)base;
+
+    return c->phase == SL_H1_IDLE && sl_buf_len(&c->in) == 0;
+}
+
+static void drain(struct sl_http_conn *base)
+{
+    struct sl_h1_conn *c = (struct sl_h1_conn *)base;
+
+    c->is_draining = true;
+    if (is_idle(base))
+        sl_h1_close(c, SL_CLOSE_LINGER, SL_E_CLOSED);
+}
+
+static void kill(struct sl_http_conn *base)
+{
+    struct sl_h1_conn *c = (struct sl_h1_conn *)base;
+
+    sl_h1_close(c, SL_CLOSE_ABORT, SL_E_CANCELLED);
+    tell_closed(c);
+}
+
+static const struct sl_http_conn_ops conn_ops = {drain, kill, is_idle};
+
 struct sl_http_conn *sl_h1_serve(struct sl_stream **stream, const struct sl_http_service *service,
                                  const struct sl_peer *peer, const uint8_t *first, size_t n_first)
 {
-    struct sl_http_conn *c = sl_zalloc(sizeof(*c));
+    struct sl_h1_conn *c = sl_zalloc(sizeof(*c));
 
     c->stream = *stream;
     *stream = NULL;
+    c->base.ops = &conn_ops;
     c->service = service;
     c->peer = peer;
     c->loop = c->stream->loop;
@@ -587,23 +614,5 @@ struct sl_http_conn *sl_h1_serve(struct sl_stream **stream, const struct sl_http
         sl_h1_later(c);
     }
     sl_h1_update(c);
-    return c;
-}
-
-bool sl_http_conn_is_idle(const struct sl_http_conn *c)
-{
-    return c->phase == SL_H1_IDLE && sl_buf_len(&c->in) == 0;
-}
-
-void sl_http_conn_drain(struct sl_http_conn *c)
-{
-    c->is_draining = true;
-    if (sl_http_conn_is_idle(c))
-        sl_h1_close(c, SL_CLOSE_LINGER, SL_E_CLOSED);
-}
-
-void sl_http_conn_kill(struct sl_http_conn *c)
-{
-    sl_h1_close(c, SL_CLOSE_ABORT, SL_E_CANCELLED);
-    tell_closed(c);
+    return &c->base;
 }
