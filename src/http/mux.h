@@ -1,0 +1,104 @@
+/*
+ * An exchange on a connection that carries many of them at once: what HTTP/2 (h2_server.c) and
+ * HTTP/3 (h3_server.c) have in common. The version parses frames and calls sl_mux_on_*(); the
+ * handler calls the exchange operations, which end in the version's sl_mux_ops.
+ *
+ * Request body: bytes that the handler does not take now wait in `in`, which the flow control of
+ * the stream bounds; every byte that it took is told to the version with ops->consume().
+ *
+ * Response body: ops->write() is offered the bytes first and takes as many as it can send at once
+ * (HTTP/2 frames them straight from the caller's memory); the rest is copied into `out`, a queue
+ * of blocks that the version reads with sl_mux_peek(), sl_mux_sent() and sl_mux_acked(). Blocks
+ * stay until they were acknowledged, which with HTTP/2 is when they were sent. With more than
+ * SL_MUX_HIGH bytes unsent, sl_exchange_write() says SL_E_AGAIN; at SL_MUX_LOW on_written() comes.
+ *
+ * Deadlines, one for each stream: the head (of the version's connection, until it is complete), the
+ * body (limits.body_timeout, moved by bytes), writing (limits.write_timeout, while bytes are
+ * unsent, moved by bytes that leave), the raw channel after extended CONNECT
+ * (limits.upgrade_timeout).
+ *
+ * The end is as in exchange.h; on_done() and on_abort() come at the end of the turn, never inside
+ * an operation that the handler called. The stream is freed when the exchange and the version
+ * (sl_mux_on_closed()) have both done with it.
+ */
+#ifndef SL_HTTP_MUX_H
+#define SL_HTTP_MUX_H
+
+#include "base/list.h"
+#include "http/head.h"
+
+enum { SL_MUX_HIGH = 128 * 1024, SL_MUX_LOW = 64 * 1024 };
+
+/* Why a stream is reset: each version has its code for it. */
+enum sl_mux_error {
+    SL_MUX_NO_ERROR, /* the response is complete; the rest of the request is not wanted */
+    SL_MUX_PROTOCOL,
+    SL_MUX_INTERNAL,
+    SL_MUX_REFUSED, /* not processed at all: the client may try again */
+    SL_MUX_CANCEL,
+    SL_MUX_TIMEOUT,
+};
+
+struct sl_mux_stream;
+
+struct sl_mux_ops {
+    /* The final head; `fin`: without a body. */
+    void (*submit)(struct sl_mux_stream *s, const struct sl_field *fields, size_t n, bool fin);
+    void (*submit_interim)(struct sl_mux_stream *s, const struct sl_field *fields, size_t n);
+    /* Sends what it can of these bytes now and returns how many; 0 when it cannot or when bytes are
+     * queued. May be NULL. */
+    size_t (*write)(struct sl_mux_stream *s, const struct iovec *iov, int n_iov);
+    /* There is something in `out`, or its end has come (s->out_ended, then s->trailers). */
+    void (*resume)(struct sl_mux_stream *s);
+    /* `n` bytes of the request body were taken. */
+    void (*consume)(struct sl_mux_stream *s, size_t n);
+    void (*reset)(struct sl_mux_stream *s, enum sl_mux_error why);
+};
+
+struct sl_mux_block; /* a piece of `out` */
+
+struct sl_mux_stream {
+    struct sl_exchange ex;
+    const struct sl_mux_ops *ops;
+    const struct sl_http_service *service;
+    struct sl_link link; /* in the connection's list of streams */
+    void *conn;          /* the version's */
+    int64_t id;
+    struct sl_head head;
+    struct sl_buf in;
+    struct sl_list out; /* of sl_mux_block */
+    size_t n_unsent, n_unacked;
+    const struct sl_field *trailers;
+    size_t n_trailers;
+    struct sl_deadline deadline;
+    struct sl_task_link later;
+    bool has_exchange; /* the handler knows ex */
+    bool body_on, in_ended, out_ended, is_head_request, is_raw, is_full, is_submitted;
+    bool is_reset, is_closed, is_over;
+    int end_code; /* of on_abort() */
+};
+
+/* A stream has begun; its head comes field by field to s->head. Never fails. */
+struct sl_mux_stream *sl_mux_new(const struct sl_mux_ops *ops,
+                                 const struct sl_http_service *service, const struct sl_peer *peer,
+                                 struct sl_loop *loop, enum sl_http_version version, void *conn,
+                                 int64_t id);
+/* The head is complete: refuses it (with a response and service->on_refused()) or calls
+ * service->on_request(). */
+void sl_mux_on_head(struct sl_mux_stream *s, bool fin);
+/* Bytes of the body; the version bounds them by its windows. `fin` with the last (trailers are in).
+ */
+void sl_mux_on_body(struct sl_mux_stream *s, const uint8_t *bytes, size_t len, bool fin);
+/* The client or the connection has ended it: on_abort() if the exchange is not complete. */
+void sl_mux_on_reset(struct sl_mux_stream *s, int code);
+/* The version will not touch the stream again. */
+void sl_mux_on_closed(struct sl_mux_stream *s);
+
+/* --- what is to be sent --- */
+
+/* Up to `max` unsent bytes, at most `n_iov` pieces; returns the number of pieces. */
+int sl_mux_peek(const struct sl_mux_stream *s, struct iovec *iov, int n_iov, size_t max);
+void sl_mux_sent(struct sl_mux_stream *s, size_t n);
+void sl_mux_acked(struct sl_mux_stream *s, size_t n);
+
+#endif
