@@ -16,12 +16,6 @@ static const struct rule *rule_of(uint8_t type)
     return type < SL_COUNT(rules) && rules[type].name != NULL ? &rules[type] : NULL;
 }
 
-static bool has_number(uint8_t type)
-{
-    return type == SL_FRAME_WINDOW_UPDATE || type == SL_FRAME_WINDOW_UPDATE_BACK ||
-           type == SL_FRAME_RESET;
-}
-
 static bool is_data(uint8_t type)
 {
     return type == SL_FRAME_DATA || type == SL_FRAME_DATA_BACK;
@@ -31,11 +25,7 @@ static int check(const struct sl_frame_reader *r)
 {
     const struct rule *rule = rule_of(r->frame.type);
 
-    if (r->left > (rule != NULL ? rule->max : (uint32_t)SL_FRAME_MAX))
-        return SL_E_LIMIT;
-    if (has_number(r->frame.type) && r->left != 4)
-        return SL_E_PROTOCOL;
-    return 0;
+    return r->left > (rule != NULL ? rule->max : (uint32_t)SL_FRAME_MAX) ? SL_E_LIMIT : 0;
 }
 
 /* 0, or what is wrong with the header. It may still be incomplete. */

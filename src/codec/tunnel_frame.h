@@ -32,13 +32,13 @@
     X(CONFIG, 0x06, HUB, SL_FRAME_CONFIG_MAX) /* JSON: ports and the like */                       \
     X(PING, 0x07, HUB, 256)                   /* comes back as it is */                            \
     X(PONG, 0x08, EDGE, 256)                                                                       \
-    X(WINDOW_UPDATE, 0x09, EDGE, 4)     /* bytes that the edge consumed */                         \
-    X(WINDOW_UPDATE_BACK, 0x0A, HUB, 4) /* bytes that the hub consumed */                          \
-    X(UDP_OPEN, 0x0B, EDGE, 4352)       /* PROXY v2 header */                                      \
-    X(UDP_DATA, 0x0C, EDGE, 65535)      /* one datagram */                                         \
-    X(UDP_DATA_BACK, 0x0D, HUB, 65535)  /* one datagram */                                         \
-    X(UDP_CLOSE, 0x0E, BOTH, 256)       /* empty: the session has ended */                         \
-    X(RESET, 0x0F, BOTH, 4)             /* why (u32): the stream ended abruptly */
+    X(WINDOW_UPDATE, 0x09, EDGE, 256)     /* bytes that the edge consumed */                       \
+    X(WINDOW_UPDATE_BACK, 0x0A, HUB, 256) /* bytes that the hub consumed */                        \
+    X(UDP_OPEN, 0x0B, EDGE, 4352)         /* PROXY v2 header */                                    \
+    X(UDP_DATA, 0x0C, EDGE, 65535)        /* one datagram */                                       \
+    X(UDP_DATA_BACK, 0x0D, HUB, 65535)    /* one datagram */                                       \
+    X(UDP_CLOSE, 0x0E, BOTH, 256)         /* empty: the session has ended */                       \
+    X(RESET, 0x0F, BOTH, 256)             /* why (u32): the stream ended abruptly */
 
 enum {
     SL_FRAME_HEAD = 9,
@@ -74,9 +74,9 @@ struct sl_frame_reader {
 };
 
 /* Takes bytes off the front of `*bytes` until there is a frame, or a piece of one: 1. 0: all bytes
- * were taken, more are needed. SL_E_LIMIT: a payload that is too long for its type; SL_E_PROTOCOL:
- * a length that its type cannot have; the reader is of no use after that. The payload of an unknown
- * type is skipped, and its frame comes out without bytes, to be counted. */
+ * were taken, more are needed. SL_E_LIMIT: a payload that is too long for its type; the reader is
+ * of no use after that. The payload of an unknown type is skipped, and its frame comes out without
+ * bytes, to be counted. */
 int sl_frame_next(struct sl_frame_reader *r, const uint8_t **bytes, size_t *len,
                   struct sl_frame *out);
 void sl_frame_reader_clear(struct sl_frame_reader *r);
@@ -89,7 +89,8 @@ unsigned sl_frame_senders(uint8_t type);
 /* "WINDOW_UPDATE"; "unknown" for a number that nobody knows. */
 const char *sl_frame_name(uint8_t type);
 
-/* Numbers inside payloads: credit and the code of a reset. */
+/* Numbers inside payloads, credit and the code of a reset. Look at the length first: a payload may
+ * be shorter than it should be. */
 static inline uint32_t sl_frame_u32(const uint8_t *p)
 {
     return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];

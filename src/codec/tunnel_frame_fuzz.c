@@ -22,7 +22,7 @@ static uint64_t read_all(const uint8_t *bytes, size_t len, size_t piece, int *rc
                 digest = digest * 131 + f.bytes[i];
             goes_on = f.left > 0;
         }
-        sl_assert(*rc == 0 || *rc == SL_E_LIMIT || *rc == SL_E_PROTOCOL);
+        sl_assert(*rc == 0 || *rc == SL_E_LIMIT);
         sl_assert(sl_buf_len(&r.kept) <= SL_FRAME_CONFIG_MAX);
     }
     sl_frame_reader_clear(&r);
