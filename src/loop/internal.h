@@ -18,7 +18,7 @@ struct sl_loop {
     struct sl_watch wake;
     _Atomic(struct post *) inbox; /* a lock-free stack, newest first */
     _Atomic bool stopping;
-    uint8_t *scratch[4];
+    uint8_t *scratch[5];
     /* the wheel of deadlines */
     struct sl_list slots[SL_WHEEL_SLOTS];
     struct event tick;

@@ -216,7 +216,7 @@ uint8_t *sl_loop_scratch(struct sl_loop *loop, int which)
 {
     sl_assert(which >= 0 && (size_t)which < SL_COUNT(loop->scratch));
     if (loop->scratch[which] == NULL)
-        loop->scratch[which] = sl_alloc(SL_SCRATCH_LEN);
+        loop->scratch[which] = sl_alloc(which == 4 ? SL_SCRATCH_BATCH_LEN : SL_SCRATCH_LEN);
     return loop->scratch[which];
 }
 

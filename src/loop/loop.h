@@ -24,8 +24,8 @@
 
 struct sl_loop;
 
-/* Bytes of each scratch buffer of a loop. */
-enum { SL_SCRATCH_LEN = 128 * 1024 };
+/* Bytes of each scratch buffer of a loop, and of the one for batches of datagrams. */
+enum { SL_SCRATCH_LEN = 128 * 1024, SL_SCRATCH_BATCH_LEN = 1024 * 1024 };
 
 int sl_loop_new(struct sl_loop **out);
 /* Runs what is still deferred, then frees. No watch or timer may be left. */
@@ -45,7 +45,8 @@ void sl_loop_skip(struct sl_loop *loop, uint64_t ms);
 
 /* Scratch memory that is valid until the callback returns to the loop, SL_SCRATCH_LEN bytes each:
        [0] bytes off the network       [1] the same, decrypted
-       [2] bytes about to be written   [3] body bytes put together from several chunks */
+       [2] bytes about to be written   [3] body bytes put together from several chunks
+       [4] a batch of datagrams off the network (SL_SCRATCH_BATCH_LEN bytes) */
 uint8_t *sl_loop_scratch(struct sl_loop *loop, int which);
 
 /* --- watches: readiness of a descriptor, level-triggered --- */
