@@ -6,6 +6,7 @@
 --   connection:say(text)        -- what the client receives next
 --   connection:drop("closed")   -- the connection ends
 
+local json = require "sluice.testing.json"
 local world = require("sluice.testing").world
 
 local fake_websocket = {}
@@ -42,6 +43,18 @@ function connection:receive(timeout)
     return unpack(table.remove(self.inbox, 1))
   end
   return nil, self.ended
+end
+
+function connection:receive_json(timeout)
+  local message, kind = self:receive(timeout)
+  if not message then
+    return nil, kind
+  end
+  local value, err = json.decode(message)
+  if value == nil then
+    return nil, err, "invalid"
+  end
+  return value, kind
 end
 
 function connection:send(text)

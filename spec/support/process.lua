@@ -30,7 +30,10 @@ local function pipe()
   return { fd = from, pending = "", lines = {} }, to
 end
 
-local function run_child(argv, env, out, err)
+local function run_child(argv, env, out, err, input)
+  if input then
+    unistd.dup2(input, 0)
+  end
   unistd.dup2(out, 1)
   unistd.dup2(err, 2)
   for fd = 3, 255 do
@@ -46,16 +49,30 @@ end
 
 --- @tparam table argv program and arguments
 -- @tparam[opt] table env variables to set; false removes one
-function process.start(argv, env)
+-- @tparam[opt] boolean is_led whether it gets commands by say() on its stdin
+function process.start(argv, env, is_led)
   local out, child_out = pipe()
   local err, child_err = pipe()
+  local child_in, to_child
+  if is_led then
+    child_in, to_child = assert(unistd.pipe())
+  end
   local pid = assert(unistd.fork())
   if pid == 0 then
-    run_child(argv, env or {}, child_out, child_err)
+    run_child(argv, env or {}, child_out, child_err, child_in)
   end
-  unistd.close(child_out)
-  unistd.close(child_err)
-  return setmetatable({ pid = pid, stdout = out, stderr = err }, process)
+  for _, fd in ipairs { child_out, child_err, child_in } do
+    unistd.close(fd)
+  end
+  return setmetatable({ pid = pid, stdout = out, stderr = err, stdin = to_child }, process)
+end
+
+--- A line on the stdin of one that is led.
+function process:say(line)
+  local bytes = line .. "\n"
+  while bytes ~= "" do
+    bytes = bytes:sub(assert(unistd.write(self.stdin, bytes)) + 1)
+  end
 end
 
 -- Takes in what has arrived; false at the end.
@@ -139,6 +156,9 @@ function process:wait(seconds)
     self.code = how == "exited" and code or 128 + code
     unistd.close(self.stdout.fd)
     unistd.close(self.stderr.fd)
+    if self.stdin then
+      unistd.close(self.stdin)
+    end
   end
   return self.code
 end

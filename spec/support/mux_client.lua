@@ -1,0 +1,168 @@
+--- A client of HTTP/2 or HTTP/3 that a spec leads step by step: requests on one connection, and
+-- whatever frames it likes. The client is a process of its own (h2_client.py, quic_client.py).
+--
+--   local client = mux_client.connect("h2", { port = port, host = "app.example" })
+--   local id = client:request { path = "/a" }
+--   assert.equal(200, client:response(id).status)
+--   client:close()
+
+local dkjson = require "dkjson"
+local process = require "support.process"
+local sluice = require "support.sluice"
+
+local mux_client = {}
+mux_client.__index = mux_client
+
+local programs = { h2 = "spec/support/h2_client.py", h3 = "spec/support/quic_client.py" }
+
+local function hex(bytes)
+  return (bytes:gsub(".", function(c)
+    return ("%02x"):format(c:byte())
+  end))
+end
+
+local function from_hex(digits)
+  return (digits:gsub("%x%x", function(pair)
+    return string.char(tonumber(pair, 16))
+  end))
+end
+
+--- A connection.
+-- @tparam string version h2 or h3
+-- @tparam table options port, host (for SNI and :authority); the rest is the client's own
+function mux_client.connect(version, options)
+  local own = {}
+  for name, value in pairs(options) do
+    own[name] = name ~= "port" and name ~= "host" and value or nil
+  end
+  local host = options.host or "localhost"
+  local child = process.start({ "python3", programs[version], tostring(options.port), host,
+    next(own) and dkjson.encode(own) or "{}" }, nil, true)
+  local self = setmetatable({ child = child, host = host, events = {}, last_id = 0 }, mux_client)
+  local ok, err = pcall(self.wait, self, "connected")
+  if not ok then
+    child:stop()
+    error(err, 2)
+  end
+  return self
+end
+
+--- Tells it to do something; the commands are in the head of its program.
+function mux_client:tell(what, command)
+  command = command or {}
+  command["do"] = what
+  self.child:say(dkjson.encode(command))
+end
+
+-- The names of events whose bytes are hexadecimal digits.
+local byte_fields = { "bytes", "body" }
+
+local function decode(line)
+  local event = assert(dkjson.decode(line, 1, nil), line)
+  for _, name in ipairs(byte_fields) do
+    if type(event[name]) == "string" then
+      event[name] = from_hex(event[name])
+    end
+  end
+  if event.headers then
+    event.list, event.headers = event.headers, {}
+    for _, field in ipairs(event.list) do
+      local before = event.headers[field[1]]
+      event.headers[field[1]] = before and before .. ", " .. field[2] or field[2]
+    end
+  end
+  return event
+end
+
+local function is_wanted(event, name, id)
+  return event.event == name and (id == nil or event.id == id)
+end
+
+-- What nobody waits for is kept for later.
+local function next_event(self, seconds)
+  local line = self.child:wait_for("stdout", "^{.*}$", seconds or sluice.patience)
+  return decode(line)
+end
+
+--- The next event with this name, of this request when an id is given. What comes before it is kept.
+function mux_client:wait(name, id, seconds)
+  for i, event in ipairs(self.events) do
+    if is_wanted(event, name, id) then
+      return table.remove(self.events, i)
+    end
+  end
+  while true do
+    local event = next_event(self, seconds)
+    if is_wanted(event, name, id) then
+      return event
+    end
+    table.insert(self.events, event)
+  end
+end
+
+--- Whether such an event has come; waits for nothing but what is on its way already.
+function mux_client:has(name, id)
+  self:ping()
+  for _, event in ipairs(self.events) do
+    if is_wanted(event, name, id) then
+      return true
+    end
+  end
+  return false
+end
+
+--- Asks the server for a sign of life: what it sent before has been taken in.
+function mux_client:ping()
+  self:tell "ping"
+  self:wait "pong"
+end
+
+--- A request; its id.
+-- @tparam table options method, path, host, scheme, protocol (extended CONNECT), headers (list of
+-- { name, value }), body or size, open, live
+function mux_client:request(options)
+  self.last_id = self.last_id + 1
+  local fields = {}
+  local function add(name, value)
+    if value then
+      table.insert(fields, { name, value })
+    end
+  end
+  add(":method", options.method or "GET")
+  add(":protocol", options.protocol)
+  add(":scheme", options.scheme or "https")
+  add(":authority", options.host or self.host)
+  add(":path", options.path or "/")
+  for _, field in ipairs(options.headers or {}) do
+    add(field[1], field[2])
+  end
+  self:tell("request", { id = self.last_id, headers = fields, size = options.size,
+    bytes = options.body and hex(options.body), open = options.open, live = options.live })
+  return self.last_id
+end
+
+--- More of the body of a request that is open.
+function mux_client:send(id, bytes, is_end)
+  self:tell("send", { id = id, bytes = hex(bytes), ["end"] = is_end or false })
+end
+
+--- The whole response: status, headers, list, body (up to 64 KiB), size, sha256, trailers.
+function mux_client:response(id, seconds)
+  return self:wait("response", id, seconds)
+end
+
+--- Sends a request and waits for its response.
+function mux_client:ask(options)
+  return self:response(self:request(options))
+end
+
+--- A frame with whatever is in it.
+function mux_client:frame(kind, flags, stream, payload)
+  self:tell("frame", { kind = kind, flags = flags, stream = stream, payload = hex(payload or "") })
+end
+
+function mux_client:close()
+  return self.child:stop()
+end
+
+return mux_client
