@@ -1,0 +1,56 @@
+/*
+ * Flow control of the streams of a tunnel over TLS: how much the other side may send on each of
+ * them before we have passed it on.
+ *
+ * A receiver grants bytes; a sender spends them. Each stream begins with a grant that both sides
+ * know (SL_WINDOW_FIRST between two sluices, SL_WINDOW_MAX with the original), and WINDOW_UPDATE
+ * adds to it. What all streams of a tunnel may still send or have sent without our having passed it
+ * on is bounded by the budget, at any number of streams: a stream's share is the budget divided by
+ * their number, between SL_WINDOW_MIN and SL_WINDOW_MAX, and less when the budget is spent.
+ *
+ * Pure functions; embedded in tunnel and stream; one thread.
+ */
+#ifndef SL_TUNNEL_WINDOW_H
+#define SL_TUNNEL_WINDOW_H
+
+#include "base/error.h"
+
+enum {
+    SL_WINDOW_FIRST = 16 * 1024,
+    SL_WINDOW_MIN = 1 << 20,
+    SL_WINDOW_MAX = 4 << 20,
+    SL_WINDOW_BUDGET = 200 << 20,
+};
+
+/* Of one tunnel, one direction. */
+struct sl_window_budget {
+    uint64_t total;
+    uint64_t committed; /* granted and not passed on yet, of all streams */
+    uint64_t n_streams;
+};
+
+/* The receiving side of one stream; counts since its begin. */
+struct sl_window {
+    uint64_t granted, received, passed;
+    bool is_eager; /* the sender's idea of the window is not known: give back all that was passed on
+                      as soon as nothing waits here, so that it cannot be left without */
+};
+
+/* The share of one stream now. */
+uint32_t sl_window_share(const struct sl_window_budget *b);
+
+/* A stream begins with `first` bytes granted. 0, or SL_E_LIMIT when the budget does not have them:
+ * refuse the stream. */
+int sl_window_open(struct sl_window *w, struct sl_window_budget *b, uint32_t first);
+/* The stream is over, whatever was granted. */
+void sl_window_close(struct sl_window *w, struct sl_window_budget *b);
+/* `n` bytes have arrived. 0, or SL_E_LIMIT when the sender has ignored its window. */
+int sl_window_receive(struct sl_window *w, size_t n);
+/* `n` of them were passed on. Returns the credit to send now, or 0: it is kept until it is worth a
+ * frame. */
+uint32_t sl_window_pass(struct sl_window *w, struct sl_window_budget *b, size_t n);
+
+/* The sending side is a number: adds credit, without wrapping around. */
+uint64_t sl_window_add(uint64_t left, uint32_t credit);
+
+#endif
