@@ -1,7 +1,6 @@
 #include <openssl/err.h>
-#include "net/addr.h"
 #include "tls/conn.h"
-#include "tls/hello.h"
+#include "tls/openssl.h"
 
 enum { CONTENT_HANDSHAKE = 0x16 };
 
@@ -27,52 +26,22 @@ void sl_tls_handshake_free(struct sl_tls_conn *t)
 
 /* --- what OpenSSL asks --- */
 
-static struct sl_str extension(SSL *ssl, unsigned type)
-{
-    const unsigned char *bytes;
-    size_t len;
-
-    if (SSL_client_hello_get0_ext(ssl, type, &bytes, &len) != 1)
-        return SL_STR_NONE;
-    return sl_str((const char *)bytes, len);
-}
-
-/* Reads the server name, if there is one, into t->sni. 0 or an alert. */
-static int read_name(struct sl_tls_conn *t, struct sl_str ext)
-{
-    char name[SL_HELLO_NAME_MAX + 1];
-    size_t len;
-    int alert;
-
-    if (ext.p == NULL)
-        return 0;
-    alert = sl_hello_name(ext, name, &len);
-    if (alert == 0)
-        t->sni = sl_strndup(name, len);
-    return alert;
-}
-
 /* Shows the hello to the owner, once. 0 or an alert. */
 static int ask_owner(struct sl_tls_conn *t, SSL *ssl)
 {
     struct sl_tls_handshake *h = t->handshake;
-    struct sl_str alpn =
-        sl_hello_alpn(extension(ssl, TLSEXT_TYPE_application_layer_protocol_negotiation));
-    struct sl_tls_hello hello = {
-        .alpn = (const uint8_t *)alpn.p,
-        .alpn_len = alpn.len,
-        .offers_tls13 =
-            sl_hello_offers(extension(ssl, TLSEXT_TYPE_supported_versions), TLS1_3_VERSION),
-    };
+    struct sl_tls_hello hello;
     struct sl_cert *cert = NULL;
-    int alert = read_name(t, extension(ssl, TLSEXT_TYPE_server_name));
+    char name[SL_HELLO_NAME_MAX + 1];
+    int alert = sl_openssl_hello(ssl, &hello, name);
     int rc;
 
     if (alert != 0) {
         t->reason = "malformed server name";
         return alert;
     }
-    hello.sni = sl_str_c(t->sni);
+    if (hello.sni.len > 0)
+        t->sni = sl_strndup(hello.sni.p, hello.sni.len);
     h->answer = SL_TLS_ASKED;
     rc = h->accept.on_hello(h->accept.user, &t->stream, &hello, &cert);
     if (t->is_freed) {
@@ -106,15 +75,8 @@ int sl_tls_on_client_hello(SSL *ssl, int *alert, void *arg)
 int sl_tls_on_alpn(SSL *ssl, const unsigned char **out, unsigned char *n_out,
                    const unsigned char *in, unsigned n_in, void *arg)
 {
-    struct sl_str offer = sl_tls_conn_of(ssl)->handshake->offer;
-
     (void)arg;
-    if (offer.len == 0)
-        return SSL_TLSEXT_ERR_NOACK;
-    if (SSL_select_next_proto((unsigned char **)out, n_out, (const unsigned char *)offer.p,
-                              (unsigned)offer.len, in, n_in) == OPENSSL_NPN_NEGOTIATED)
-        return SSL_TLSEXT_ERR_OK;
-    return SSL_TLSEXT_ERR_ALERT_FATAL;
+    return sl_openssl_select(sl_tls_conn_of(ssl)->handshake->offer, out, n_out, in, n_in);
 }
 
 /* A line of the key log: label, the client's random value, the secret, both in hex. This is where
@@ -150,15 +112,9 @@ int sl_tls_on_verify(X509_STORE_CTX *store, void *arg)
 {
     SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
     const struct sl_tls_context *context = sl_tls_conn_of(ssl)->handshake->context;
-    X509 *leaf = X509_STORE_CTX_get0_cert(store);
-    uint8_t pin[32];
 
     (void)arg;
-    if (leaf != NULL && sl_cert_pin_of(leaf, pin) == 0 &&
-        memcmp(pin, context->pin, sizeof(pin)) == 0)
-        return 1;
-    X509_STORE_CTX_set_error(store, X509_V_ERR_CERT_REJECTED);
-    return 0;
+    return sl_openssl_is_pinned(store, context->pin);
 }
 
 /* --- the run --- */

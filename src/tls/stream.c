@@ -1,10 +1,8 @@
 #include "tls/stream.h"
 
 #include <openssl/err.h>
-#include <openssl/x509v3.h>
-#include "net/addr.h"
 #include "tls/conn.h"
-#include "tls/hello.h"
+#include "tls/openssl.h"
 
 enum { NUISANCE_MAX = 32, NUISANCE_MS = 60 * 1000 };
 
@@ -265,44 +263,24 @@ struct sl_stream *sl_tls_accept(struct sl_stream **below, struct sl_tls_server *
     return &t->stream;
 }
 
-/* Says whom the client wants to reach, and has the certificate checked for it. False: it cannot be
- * a name. */
-static bool set_server_name(struct sl_tls_conn *t, struct sl_str name, bool verify)
-{
-    X509_VERIFY_PARAM *param = SSL_get0_param(t->ssl);
-    struct sl_addr addr;
-    char text[SL_HELLO_NAME_MAX + 1];
-
-    if (sl_addr_parse(&addr, name, 0) == 0)
-        return !verify || X509_VERIFY_PARAM_set1_ip_asc(param, sl_addr_ip(&addr, text)) == 1;
-    if (name.len > 0 && name.p[name.len - 1] == '.')
-        name.len--;
-    if (name.len == 0)
-        return !verify; /* whoever checks must know for whom */
-    if (name.len > SL_HELLO_NAME_MAX || memchr(name.p, '\0', name.len) != NULL)
-        return false;
-    memcpy(text, name.p, name.len);
-    text[name.len] = '\0';
-    t->sni = sl_strndup(text, name.len);
-    X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
-    return SSL_set_tlsext_host_name(t->ssl, text) == 1 &&
-           (!verify || X509_VERIFY_PARAM_set1_host(param, text, 0) == 1);
-}
-
 struct sl_stream *sl_tls_connect(struct sl_stream **below, struct sl_tls_client *client,
                                  struct sl_str server_name, const struct sl_stream_handler *handler,
                                  void *user)
 {
     struct sl_tls_conn *t = begin(below, &client->context, handler, user);
+    char sni[SL_HELLO_NAME_MAX + 1];
 
     if (t->stream.error != 0)
         return &t->stream;
     SSL_set_connect_state(t->ssl);
     t->handshake->is_due = true;
-    if (set_server_name(t, server_name, client->context.verify))
-        sl_tls_advance(t, NULL, 0); /* sends the ClientHello; nobody can be called yet */
-    else
+    if (!sl_openssl_expect(t->ssl, server_name, client->context.verify, sni)) {
         sl_tls_fail(t, SL_E_CONFIG, "the server's name is not a host name");
+        return &t->stream;
+    }
+    if (sni[0] != '\0')
+        t->sni = sl_strdup(sni);
+    sl_tls_advance(t, NULL, 0); /* sends the ClientHello; nobody can be called yet */
     return &t->stream;
 }
 
