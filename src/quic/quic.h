@@ -197,6 +197,10 @@ int sl_quic_open(struct sl_quic_conn *c, bool is_uni, int64_t *id);
 void sl_quic_set_stream(struct sl_quic_conn *c, int64_t id, void *stream);
 /* `n` bytes of the stream were taken; id -1: of the connection only. */
 void sl_quic_consume(struct sl_quic_conn *c, int64_t id, size_t n);
+/* The same for the window of the stream alone, when that of the connection was told before (id -1):
+ * bytes that wait for one stream then do not hold up the others. A stream that has ended is legal.
+ */
+void sl_quic_consume_stream(struct sl_quic_conn *c, int64_t id, size_t n);
 /* RESET_STREAM for our direction, STOP_SENDING for the peer's, or both. */
 enum { SL_QUIC_WRITE = 1, SL_QUIC_READ = 2 };
 void sl_quic_shut(struct sl_quic_conn *c, int64_t id, unsigned which, uint64_t app_error);
