@@ -246,7 +246,7 @@ describe("a client that", function()
   it("LM-10 takes the last descriptor leaves those that are served alone", function()
     start({ max_connections = 10000, idle_timeout = 600000 },
       { prefix = { "sh", "-c", 'ulimit -n 96; exec "$@"', "sh" } })
-    local pid = tonumber(program:text("stderr"):match('"msg":"ready"[^\n]-"pid":(%d+)'))
+    local pid = sluice.runtime_of(program)
     local client = connect()
     client:send(head .. "\r\n")
     local inner = origin:accept()

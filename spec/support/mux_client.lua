@@ -38,7 +38,8 @@ function mux_client.connect(version, options)
   local host = options.host or "localhost"
   local child = process.start({ "python3", programs[version], tostring(options.port), host,
     next(own) and dkjson.encode(own) or "{}" }, nil, true)
-  local self = setmetatable({ child = child, host = host, events = {}, last_id = 0 }, mux_client)
+  local self = setmetatable({ child = child, version = version, host = host, events = {},
+    last_id = 0 }, mux_client)
   local ok, err = pcall(self.wait, self, "connected")
   if not ok then
     child:stop()
@@ -84,7 +85,8 @@ local function next_event(self, seconds)
   return decode(line)
 end
 
---- The next event with this name, of this request when an id is given. What comes before it is kept.
+--- The next event with this name, of this request when an id is given. What comes before it is
+-- kept.
 function mux_client:wait(name, id, seconds)
   for i, event in ipairs(self.events) do
     if is_wanted(event, name, id) then
@@ -144,6 +146,16 @@ end
 --- More of the body of a request that is open.
 function mux_client:send(id, bytes, is_end)
   self:tell("send", { id = id, bytes = hex(bytes), ["end"] = is_end or false })
+end
+
+local cancel = { h2 = 8, h3 = 0x10c }
+
+--- Gives up a request, in both directions.
+function mux_client:cancel(id)
+  self:tell("reset", { id = id, code = cancel[self.version] })
+  if self.version == "h3" then
+    self:tell("stop", { id = id, code = cancel.h3 })
+  end
 end
 
 --- The whole response: status, headers, list, body (up to 64 KiB), size, sha256, trailers.

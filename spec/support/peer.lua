@@ -237,6 +237,11 @@ function connection:carry(bytes, to, n)
   return all:sub(1, n)
 end
 
+--- Sends as much as is taken at once; how many bytes that were.
+function connection:send_now(bytes)
+  return posix_socket.send(self.socket:getfd(), bytes) or 0
+end
+
 --- Sends until nobody takes any more, or all of it; how many bytes that were.
 function connection:stuff(bytes)
   local fd, sent = self.socket:getfd(), 0

@@ -2,7 +2,8 @@
 """An HTTP/3 client that a spec leads (talk.py), on aioquic: quic_client.py PORT HOST [JSON OPTIONS]
 
 Options: alpn (["h3"]), address (of the server; 127.0.0.1), from (address of ours), bare (no control and QPACK streams
-of its own: HTTP/3 is left to `raw`), window (of each stream and the connection), deaf (answers no PATH_CHALLENGE),
+of its own: HTTP/3 is left to `raw`), window (of each stream and the connection; 16 MiB), hold
+(no window is opened by itself), deaf (answers no PATH_CHALLENGE),
 max_datagram, omit and set (transport parameters: numbers, and number to bytes), resume (a file with a session ticket: used
 when it is there, written when one comes).
 Commands:
@@ -51,7 +52,7 @@ class Http(h3.H3Connection):
 class Quic(QuicConnection):
     """With the transport parameters that the spec wants."""
 
-    omitted, added, is_deaf = (), {}, False
+    omitted, added, is_deaf, is_held = (), {}, False, False
 
     def _serialize_transport_parameters(self):
         given = Buffer(data=super()._serialize_transport_parameters())
@@ -65,6 +66,14 @@ class Quic(QuicConnection):
             value = talk.bytes_of(digits)
             parts.append(packets.fields(int(number), len(value), value))
         return b"".join(parts)
+
+    def _write_connection_limits(self, builder, space):
+        if not self.is_held:
+            super()._write_connection_limits(builder, space)
+
+    def _write_stream_limits(self, builder, space, stream):
+        if not self.is_held:
+            super()._write_stream_limits(builder, space, stream)
 
     def _handle_path_challenge_frame(self, context, frame_type, buf):
         if self.is_deaf:
@@ -214,7 +223,7 @@ async def main(port, host, options="{}"):
     options = {**json.loads(options), "port": int(port)}
     quic = Quic(configuration=configuration(host, options), session_ticket_handler=keep_ticket(options))
     quic.omitted, quic.added = options.get("omit", ()), options.get("set", {})
-    quic.is_deaf = options.get("deaf", False)
+    quic.is_deaf, quic.is_held = options.get("deaf", False), options.get("hold", False)
     client = Client(quic, options)
     await bind(client, options)
     client.connect(client.server)

@@ -84,6 +84,20 @@ function sluice.logged(program, message)
     '^.*"msg":"' .. message:gsub("%p", "%%%0") .. '".*$', sluice.patience)))
 end
 
+--- The process id of the runtime, which is a child of what was started.
+function sluice.runtime_of(program)
+  return tonumber(program:text("stderr"):match('"msg":"ready"[^\n]-"pid":(%d+)'))
+end
+
+--- Memory of the runtime in MiB. A sanitizer keeps what was freed: there it says nothing.
+function sluice.memory_mib(program)
+  local status = sluice.read(("/proc/%d/status"):format(sluice.runtime_of(program)))
+  return tonumber(status:match("VmRSS:%s*(%d+)")) / 1024
+end
+
+--- Whether the program is built with a sanitizer.
+sluice.is_sanitized = (os.getenv("SLUICE_FLAVOUR") or ""):find("san") ~= nil
+
 local self_signed
 
 --- A certificate and its key as PEM text, made once for each run of a spec.
