@@ -32,7 +32,7 @@ static bool cut(struct sl_str *s, struct sl_str *head)
     return true;
 }
 
-static bool method_ok(struct sl_str m)
+bool sl_method_ok(struct sl_str m)
 {
     for (size_t i = 0; i < m.len; i++) {
         if (!is_token_char((unsigned char)m.p[i]))
@@ -41,8 +41,7 @@ static bool method_ok(struct sl_str m)
     return m.len > 0 && m.len <= SL_METHOD_MAX;
 }
 
-/* Visible ASCII; "#" begins a fragment, which is never sent. */
-static bool target_ok(struct sl_str t)
+bool sl_target_ok(struct sl_str t)
 {
     for (size_t i = 0; i < t.len; i++) {
         unsigned char c = (unsigned char)t.p[i];
@@ -53,16 +52,16 @@ static bool target_ok(struct sl_str t)
     return t.len > 0;
 }
 
-static void split_query(struct sl_request_line *out, struct sl_str rest)
+void sl_target_split(struct sl_str target, struct sl_str *path, struct sl_str *query)
 {
-    const char *mark = rest.len > 0 ? memchr(rest.p, '?', rest.len) : NULL;
+    const char *mark = target.len > 0 ? memchr(target.p, '?', target.len) : NULL;
 
-    out->path = rest;
-    out->query = SL_STR_NONE;
+    *path = target;
+    *query = SL_STR_NONE;
     if (mark == NULL)
         return;
-    out->path.len = (size_t)(mark - rest.p);
-    out->query = sl_str(mark + 1, rest.len - out->path.len - 1);
+    path->len = (size_t)(mark - target.p);
+    *query = sl_str(mark + 1, target.len - path->len - 1);
 }
 
 static bool starts_nocase(struct sl_str s, struct sl_str head)
@@ -79,7 +78,7 @@ static int parse_absolute(struct sl_request_line *out, size_t scheme_len)
         n++;
     out->authority = sl_str(rest.p, n);
     out->is_absolute = true;
-    split_query(out, sl_str(rest.p + n, rest.len - n));
+    sl_target_split(sl_str(rest.p + n, rest.len - n), &out->path, &out->query);
     if (out->path.len == 0)
         out->path = SL_STR("/");
     return n > 0 ? 0 : 400;
@@ -92,7 +91,7 @@ static int parse_target(struct sl_request_line *out)
         return 0;
     }
     if (out->target.p[0] == '/') {
-        split_query(out, out->target);
+        sl_target_split(out->target, &out->path, &out->query);
         return 0;
     }
     if (sl_str_eq(out->target, SL_STR("*")) && sl_str_eq(out->method, SL_STR("OPTIONS"))) {
@@ -113,7 +112,7 @@ int sl_request_line_parse(struct sl_request_line *out, struct sl_str line)
     memset(out, 0, sizeof(*out));
     if (!cut(&rest, &out->method) || !cut(&rest, &out->target))
         return 400;
-    if (!method_ok(out->method) || !target_ok(out->target))
+    if (!sl_method_ok(out->method) || !sl_target_ok(out->target))
         return 400;
     if (rest.len != 8 || memcmp(rest.p, "HTTP/", 5) != 0 || rest.p[6] != '.')
         return 400;

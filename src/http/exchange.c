@@ -1,6 +1,22 @@
 #include "http/exchange.h"
 
+#include <stdatomic.h>
+#include "base/clock.h"
+
 const struct sl_http_limits sl_http_limits_default = SL_HTTP_LIMITS_DEFAULT;
+
+void sl_exchange_begin(struct sl_exchange *ex)
+{
+    static _Atomic uint64_t next_id;
+    static __thread uint64_t id, id_end;
+
+    if (id == id_end) { /* threads take numbers by the thousand, so that they share no cache line */
+        id = atomic_fetch_add(&next_id, 1024);
+        id_end = id + 1024;
+    }
+    ex->id = ++id;
+    ex->started_ns = sl_clock_ns();
+}
 
 void sl_exchange_reply(struct sl_exchange *ex, int status, struct sl_str content_type,
                        struct sl_str body, const struct sl_headers *extra)

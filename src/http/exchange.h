@@ -56,7 +56,7 @@ struct sl_exchange_ops {
 struct sl_peer {
     struct sl_addr remote, local; /* remote: the visitor, also when a PROXY header named him */
     uint8_t ip16[16];             /* of remote */
-    bool is_tls;
+    bool is_tls, is_quic;
     struct sl_str sni; /* normalized */
     const char *tls_version;
     const void
@@ -84,6 +84,8 @@ struct sl_exchange {
     bool response_ended;
 };
 
+/* For the servers: its head is complete. Gives it a number and the time. */
+void sl_exchange_begin(struct sl_exchange *ex);
 /* Answers a complete short response: status, optional type, body. The usual way to refuse. */
 void sl_exchange_reply(struct sl_exchange *ex, int status, struct sl_str content_type,
                        struct sl_str body, const struct sl_headers *extra);
@@ -160,6 +162,8 @@ struct sl_http_service {
     void (*on_refused)(const struct sl_peer *peer, int status, const char *why);
     /* The connection has ended; `peer` is about to go. May be NULL. */
     void (*on_closed)(const struct sl_peer *peer);
+    /* The client goes on from another address, which was validated (QUIC). May be NULL. */
+    void (*on_migrated)(const struct sl_peer *peer, const struct sl_addr *remote);
     struct sl_http_limits limits;
 };
 

@@ -82,12 +82,6 @@ static int on_value(llhttp_t *parser, const char *at, size_t len)
     return 0;
 }
 
-/* What would change framing, routing or authentication after the fact is no trailer. */
-static bool may_be_trailer(enum sl_header_id id)
-{
-    return id == SL_H_OTHER || id == SL_H_DATE || id == SL_H_SERVER;
-}
-
 static int check_framing(struct sl_h1_fields *f, enum sl_header_id id)
 {
     uint64_t length;
@@ -118,7 +112,7 @@ static int on_field_done(llhttp_t *parser)
         return refuse(f, 431, "too many headers");
     if (!f->in_trailers && check_framing(f, id) != 0)
         return HPE_USER;
-    if (!f->in_trailers || may_be_trailer(id))
+    if (!f->in_trailers || sl_header_may_trail(id))
         sl_headers_add_id(f->into, f->arena, id, name, f->value);
     f->name = f->value = SL_STR_NONE;
     f->name_cap = f->value_cap = 0;

@@ -1,25 +1,4 @@
-#include <stdio.h>
-#include <time.h>
-#include "base/clock.h"
 #include "http/h1.h"
-
-/* The Date header changes once a second; each thread keeps its own. */
-static struct sl_str date_now(void)
-{
-    static __thread char text[40];
-    static __thread uint64_t made_at;
-    uint64_t now = sl_clock_wall_ms() / 1000;
-
-    if (now != made_at) {
-        time_t t = (time_t)now;
-        struct tm tm;
-
-        gmtime_r(&t, &tm);
-        strftime(text, sizeof(text), "%a, %d %b %Y %H:%M:%S GMT", &tm);
-        made_at = now;
-    }
-    return sl_str(text, 29);
-}
 
 static char *put(char *out, struct sl_str s)
 {
@@ -40,26 +19,6 @@ static char *put_number(char *out, uint64_t n)
     return out;
 }
 
-/* Made here from the framing that was chosen, or meaningful on one connection only. */
-static bool is_hop_by_hop(enum sl_header_id id, bool keep_upgrade)
-{
-    switch (id) {
-    case SL_H_REMOVED:
-    case SL_H_CONNECTION:
-    case SL_H_KEEP_ALIVE:
-    case SL_H_PROXY_CONNECTION:
-    case SL_H_TRANSFER_ENCODING:
-    case SL_H_CONTENT_LENGTH:
-    case SL_H_TE:
-    case SL_H_TRAILER:
-        return true;
-    case SL_H_UPGRADE:
-        return !keep_upgrade;
-    default:
-        return false;
-    }
-}
-
 size_t sl_h1_headers_room(const struct sl_headers *h)
 {
     size_t room = 0;
@@ -74,7 +33,7 @@ char *sl_h1_put_headers(char *out, const struct sl_headers *h, bool keep_upgrade
     for (unsigned i = 0; i < h->n; i++) {
         const struct sl_header *header = &h->at[i];
 
-        if (is_hop_by_hop(header->id, keep_upgrade))
+        if (sl_header_is_framing(header->id) && !(keep_upgrade && header->id == SL_H_UPGRADE))
             continue;
         out = put(out, header->name);
         out = put(out, SL_STR(": "));
@@ -111,19 +70,11 @@ static void choose_framing(struct sl_h1_conn *c, const struct sl_response *res)
         c->keep_alive = false;
 }
 
-/* 204 must not have it (RFC 9110, 8.6), and that of 304 is the length of the 200 it stands for,
- * which is hardly 0. */
-static bool has_length(const struct sl_response *res)
-{
-    return res->content_length != SL_LENGTH_UNKNOWN && res->status != 204 &&
-           !(res->status == 304 && res->content_length == 0);
-}
-
 static char *put_framing(struct sl_h1_conn *c, char *out, const struct sl_response *res)
 {
     if (c->is_raw)
         return put(out, SL_STR("Connection: upgrade\r\n"));
-    if (has_length(res)) {
+    if (sl_response_has_length(res)) {
         out = put(out, SL_STR("Content-Length: "));
         out = put_number(out, res->content_length);
         out = put(out, SL_STR("\r\n"));
@@ -147,7 +98,7 @@ void sl_h1_stage_head(struct sl_h1_conn *c, const struct sl_response *res)
     out = sl_h1_put_headers(out, &res->headers, c->is_raw);
     if (sl_headers_find_id(&res->headers, SL_H_DATE) == NULL && !c->is_raw) {
         out = put(out, SL_STR("Date: "));
-        out = put(out, date_now());
+        out = put(out, sl_http_date());
         out = put(out, SL_STR("\r\n"));
     }
     out = put_framing(c, out, res);

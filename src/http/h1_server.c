@@ -9,9 +9,7 @@
  * Nothing is freed and no exchange ends while a handler's call is on the stack: both happen in
  * run_later(), at the end of the turn.
  */
-#include <stdatomic.h>
 #include <stdio.h>
-#include "base/clock.h"
 #include "codec/request_line.h"
 #include "http/h1.h"
 
@@ -252,8 +250,6 @@ static size_t take_line(struct sl_h1_conn *c, const uint8_t *p, size_t len)
 
 static void start_exchange(struct sl_h1_conn *c)
 {
-    static _Atomic uint64_t next_id;
-    static __thread uint64_t id, id_end;
     const char *why = NULL;
     int status = sl_h1_request_finish(c, &why);
 
@@ -261,12 +257,7 @@ static void start_exchange(struct sl_h1_conn *c)
         refuse(c, status, why);
         return;
     }
-    if (id == id_end) { /* threads take numbers by the thousand, so that they share no cache line */
-        id = atomic_fetch_add(&next_id, 1024);
-        id_end = id + 1024;
-    }
-    c->ex.id = ++id;
-    c->ex.started_ns = sl_clock_ns();
+    sl_exchange_begin(&c->ex);
     c->n_requests++;
     c->ex.request_ended = c->ex.req.content_length == 0;
     sl_h1_set_phase(c, c->ex.request_ended ? SL_H1_WAIT : SL_H1_BODY);

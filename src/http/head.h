@@ -26,11 +26,13 @@ struct sl_head {
 void sl_head_begin(struct sl_head *h, struct sl_request *req, struct sl_arena *arena,
                    const struct sl_http_limits *limits, enum sl_http_version version);
 /* One field; name and value are copied. What is too much is not stored, but counted: h->status says
- * 431 then. Trailers: framing and routing fields are dropped (RFC 9110 6.5). */
+ * 431 then. After sl_head_finish() fields are trailers, with limits of their own; those that may
+ * be none are dropped. */
 void sl_head_field(struct sl_head *h, struct sl_str name, struct sl_str value);
 /* The head is complete; `ended`: no body follows. 0 or an HTTP status with h->why: 400, 405, 414,
- * 431, 501. `:authority` and Host must agree (attack H2-20); cookies are joined; extended CONNECT
- * becomes GET with req->upgrade. */
+ * 431. `:authority` and Host must agree (attack H2-20), and there is a Host header afterwards;
+ * cookies are joined; extended CONNECT becomes GET with req->upgrade. The scheme is what the client
+ * says: the caller knows the truth. */
 int sl_head_finish(struct sl_head *h, bool ended);
 
 /* A field as both libraries take it; the strings live in the arena of the exchange. */
@@ -38,7 +40,8 @@ struct sl_field {
     struct sl_str name, value; /* name in lower case */
 };
 /* The fields of a response head: ":status" first, names in lower case, no connection-specific
- * fields. In the arena; returns the count. */
+ * fields; Content-Length and Date where they belong. 101 becomes the 200 of an extended CONNECT.
+ * In the arena; returns the count. */
 size_t sl_head_response(struct sl_arena *a, const struct sl_response *res, struct sl_field **out);
 size_t sl_head_trailers(struct sl_arena *a, const struct sl_headers *trailers,
                         struct sl_field **out);

@@ -1,6 +1,8 @@
 #include "http/message.h"
 
 #include <arpa/inet.h>
+#include <time.h>
+#include "base/clock.h"
 
 static const struct sl_str names[] = {{NULL, 0},
 #define SL_HEADER_NAME(id, name) {name, sizeof(name) - 1},
@@ -58,6 +60,34 @@ enum sl_header_id sl_header_id(struct sl_str name)
             return id;
     }
     return SL_H_OTHER;
+}
+
+struct sl_str sl_header_name(enum sl_header_id id)
+{
+    return names[id];
+}
+
+bool sl_header_is_framing(enum sl_header_id id)
+{
+    switch (id) {
+    case SL_H_REMOVED:
+    case SL_H_CONNECTION:
+    case SL_H_KEEP_ALIVE:
+    case SL_H_PROXY_CONNECTION:
+    case SL_H_TRANSFER_ENCODING:
+    case SL_H_CONTENT_LENGTH:
+    case SL_H_TE:
+    case SL_H_TRAILER:
+    case SL_H_UPGRADE:
+        return true;
+    default:
+        return false;
+    }
+}
+
+bool sl_header_may_trail(enum sl_header_id id)
+{
+    return id == SL_H_OTHER || id == SL_H_DATE || id == SL_H_SERVER;
 }
 
 void sl_headers_add_id(struct sl_headers *h, struct sl_arena *a, enum sl_header_id id,
@@ -224,6 +254,32 @@ const char *sl_status_text(int status)
     default:
         return "";
     }
+}
+
+/* 204 must not have it (RFC 9110, 8.6), and that of 304 is the length of the 200 it stands for,
+ * which is hardly 0. */
+bool sl_response_has_length(const struct sl_response *res)
+{
+    return res->content_length != SL_LENGTH_UNKNOWN && res->status != 204 &&
+           !(res->status == 304 && res->content_length == 0);
+}
+
+/* It changes once a second; each thread keeps its own. */
+struct sl_str sl_http_date(void)
+{
+    static __thread char text[40];
+    static __thread uint64_t made_at;
+    uint64_t now = sl_clock_wall_ms() / 1000;
+
+    if (now != made_at) {
+        time_t t = (time_t)now;
+        struct tm tm;
+
+        gmtime_r(&t, &tm);
+        strftime(text, sizeof(text), "%a, %d %b %Y %H:%M:%S GMT", &tm);
+        made_at = now;
+    }
+    return sl_str(text, 29);
 }
 
 /* A registered name or IPv4 literal: what RFC 3986 allows, without percent-encoding, which no host

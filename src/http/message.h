@@ -79,6 +79,7 @@ struct sl_request {
     struct sl_str upgrade;   /* asked-for protocol ("websocket"), empty if none; extended CONNECT
                                 lands here, too */
     bool expects_continue;
+    bool is_early; /* came before the handshake was complete (0-RTT): it may be a replay */
 };
 
 struct sl_response {
@@ -144,6 +145,14 @@ struct sl_response {
     X(511, "Network Authentication Required")
 
 enum sl_header_id sl_header_id(struct sl_str name);
+/* The name of a known header in lower case. */
+struct sl_str sl_header_name(enum sl_header_id id);
+/* Made by each server and client from the framing that it chose, or meaningful on one connection
+ * only: never copied from one message to another. True for SL_H_REMOVED, too. */
+bool sl_header_is_framing(enum sl_header_id id);
+/* May stand among trailers: changes neither framing nor routing nor authentication after the fact
+ * (RFC 9110, 6.5.1). */
+bool sl_header_may_trail(enum sl_header_id id);
 /* Appends; the strings are not copied. */
 void sl_headers_add(struct sl_headers *h, struct sl_arena *a, struct sl_str name,
                     struct sl_str value);
@@ -170,6 +179,10 @@ bool sl_header_value_ok(struct sl_str value);
 bool sl_method_is_idempotent(struct sl_str method);
 /* Reason phrase of a status, "" when unknown. */
 const char *sl_status_text(int status);
+/* Is a Content-Length to be sent? */
+bool sl_response_has_length(const struct sl_response *res);
+/* The value of a Date header that is made now; valid on this thread until the next call. */
+struct sl_str sl_http_date(void);
 /* Splits Host or :authority into the normalized host (in the arena) and port (0: none). 0 or
  * SL_E_PROTOCOL. */
 int sl_authority_split(struct sl_str authority, struct sl_arena *a, struct sl_str *host,
