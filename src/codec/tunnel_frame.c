@@ -33,6 +33,8 @@ static int take_head(struct sl_frame_reader *r, const uint8_t **bytes, size_t *l
 {
     size_t n = SL_MIN(*len, (size_t)SL_FRAME_HEAD - r->n_head);
 
+    if (n == 0)
+        return 0;
     memcpy(r->head + r->n_head, *bytes, n);
     r->n_head = (uint8_t)(r->n_head + n);
     *bytes += n;

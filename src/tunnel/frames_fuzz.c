@@ -1,0 +1,103 @@
+/* A hub whose edge says anything, in pieces of any size, while holders of streams answer, stop
+   reading and go: no more is held than the windows allow, and nothing is left behind. */
+#include "net/pair.h"
+#include "tunnel/tunnel.h"
+#include "tunnel/window.h"
+
+enum { STREAMS_MAX = 8 };
+
+static struct sl_loop *loop;
+static struct sl_stream *held[STREAMS_MAX];
+static int n_held, n_opened;
+
+static void on_data(struct sl_stream *s, const uint8_t *bytes, size_t len)
+{
+    if (bytes[0] == 'p')
+        sl_stream_read(s, false);
+    else if (bytes[0] == 'e' && !s->is_writing && !s->sent_fin)
+        (void)sl_stream_write1(s, bytes, len, len % 2 == 0);
+}
+
+static void ignore(struct sl_stream *s)
+{
+    (void)s;
+}
+
+static void on_error(struct sl_stream *s, int code)
+{
+    sl_assert(code < 0 && s->error == code);
+}
+
+static const struct sl_stream_handler handler = {on_data, ignore, ignore, on_error, NULL};
+
+static void on_stream(void *user, struct sl_stream *s, struct sl_str opening)
+{
+    (void)user;
+    (void)opening;
+    sl_stream_set_handler(s, &handler, NULL);
+    sl_stream_read(s, n_opened++ % 3 != 0);
+    if (n_held < STREAMS_MAX)
+        held[n_held++] = s;
+    else
+        sl_stream_free(&s, n_opened % 2 == 0 ? SL_CLOSE_ABORT : SL_CLOSE_LINGER);
+}
+
+static void on_frame(void *user, const struct sl_frame *f)
+{
+    (void)user;
+    sl_assert(f->type >= SL_FRAME_CONFIG);
+}
+
+static void on_down(void *user, int code, const char *why)
+{
+    (void)user;
+    sl_assert(code < 0 && why[0] != '\0');
+}
+
+static const struct sl_tunnel_handler hub = {on_stream, on_frame, on_down};
+
+static void turns(void)
+{
+    for (int i = 0; i < 100 && sl_loop_turn(loop, false); i++)
+        ;
+}
+
+static void check(const struct sl_tunnel *t)
+{
+    struct sl_tunnel_stats stats;
+
+    sl_tunnel_stats(t, &stats);
+    sl_assert(stats.committed <= SL_WINDOW_BUDGET);
+    sl_assert(stats.n_streams <= 2 * STREAMS_MAX);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
+{
+    struct sl_tunnel_opts opts = {.handler = &hub, .max_streams = 2 * STREAMS_MAX};
+    struct sl_stream *ends[2];
+    struct sl_tunnel *t;
+    size_t piece = len > 0 ? bytes[0] + 1u : 1;
+
+    sl_assert(sl_loop_new(&loop) == 0);
+    opts.loop = loop;
+    opts.is_original = len > 1 && bytes[1] % 2 == 0;
+    n_held = n_opened = 0;
+    t = sl_tunnel_new(&opts);
+    sl_pair_new(ends, loop, 4096);
+    sl_stream_set_handler(ends[1], &handler, NULL);
+    sl_stream_read(ends[1], true);
+    sl_tunnel_attach_frames(t, &ends[0], NULL, 0);
+    for (size_t at = SL_MIN(len, (size_t)2); at < len && ends[1]->error == 0; at += piece) {
+        if (!ends[1]->is_writing)
+            (void)sl_stream_write1(ends[1], bytes + at, SL_MIN(piece, len - at), false);
+        turns();
+        check(t);
+    }
+    for (int i = 0; i < n_held; i++)
+        sl_stream_free(&held[i], i % 2 == 0 ? SL_CLOSE_LINGER : SL_CLOSE_ABORT);
+    turns();
+    sl_tunnel_free(t);
+    sl_stream_free(&ends[1], SL_CLOSE_ABORT);
+    sl_loop_free(loop);
+    return 0;
+}

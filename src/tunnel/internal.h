@@ -1,0 +1,106 @@
+/*
+ * The inside of a tunnel, for the files of this folder: tunnel.c (the set of streams and its link),
+ * stream.c (one stream as its holder sees it), frames.c (the link over TLS).
+ *
+ *     holder --write--> stream.out --peek, sent--> link ~~~> link --arrived--> stream.in --> holder
+ *            <--------------------- credit <~~~ passed -------------------------
+ */
+#ifndef SL_TUNNEL_INTERNAL_H
+#define SL_TUNNEL_INTERNAL_H
+
+#include "base/buf.h"
+#include "base/map.h"
+#include "base/sendq.h"
+#include "tunnel/schedule.h"
+#include "tunnel/tunnel.h"
+#include "tunnel/window.h"
+
+struct sl_tunnel_stream;
+struct sl_tunnel_link;
+
+/* What a link does for the tunnel. None of these calls back. */
+struct sl_tunnel_link_ops {
+    void (*open)(struct sl_tunnel_link *l, struct sl_tunnel_stream *s);
+    /* There are unsent bytes within its credit, or its end is due. */
+    void (*ready)(struct sl_tunnel_link *l, struct sl_tunnel_stream *s);
+    void (*credit)(struct sl_tunnel_link *l, struct sl_tunnel_stream *s, uint32_t n);
+    void (*reset)(struct sl_tunnel_link *l, struct sl_tunnel_stream *s);
+    int (*send)(struct sl_tunnel_link *l, const struct sl_frame *f);
+    size_t (*waiting)(const struct sl_tunnel_link *l); /* bytes of control frames */
+    void (*free)(struct sl_tunnel_link *l);
+};
+
+struct sl_tunnel_link {
+    const struct sl_tunnel_link_ops *ops;
+    struct sl_tunnel *tunnel; /* NULL once it was dropped */
+};
+
+struct sl_tunnel {
+    struct sl_loop *loop;
+    const struct sl_tunnel_handler *handler;
+    void *user;
+    bool is_edge, is_original, is_freed;
+    uint32_t max_streams, next_id;
+    struct sl_map by_id;
+    struct sl_list streams; /* the same, oldest first */
+    struct sl_window_budget in_budget;
+    struct sl_schedule schedule;
+    struct sl_tunnel_link *link; /* NULL while there is none */
+    struct sl_task_link going_down;
+    int down_code;
+    char down_why[128];
+    struct sl_tunnel_stats stats;
+};
+
+struct sl_tunnel_stream {
+    struct sl_stream stream;
+    struct sl_tunnel *tunnel; /* NULL once the id is free again */
+    struct sl_link link;      /* in tunnel->streams */
+    uint8_t key[4];           /* the id, as the map wants it */
+    uint32_t id;
+    struct sl_flow flow;
+    struct sl_sendq out;
+    uint64_t credit; /* bytes that we may send */
+    struct sl_window window;
+    struct sl_buf in; /* arrived while the holder paused; the window bounds it */
+    struct sl_task_link later;
+    struct sl_deadline deadline; /* of one that lingers */
+    char *opening;               /* edge: the PROXY line, until a link has sent it */
+    uint16_t n_opening;
+    bool is_opened;   /* the link knows it */
+    bool fin_sent;    /* to the link; stream.sent_fin says that it is due */
+    bool fin_arrived; /* stands behind `in`; stream.got_fin says that it was told */
+    bool is_orphan;   /* the holder has freed it: the rest goes out, what comes is swallowed */
+    bool is_drained;  /* on_written() is due */
+};
+
+static inline struct sl_tunnel_stream *sl_tunnel_stream_of(const struct sl_stream *s)
+{
+    return sl_container_of(s, struct sl_tunnel_stream, stream);
+}
+
+/* tunnel.c */
+struct sl_tunnel_stream *sl_tunnel_find(const struct sl_tunnel *t, uint32_t id);
+/* The peer opens a stream: the handler gets it. 0; SL_E_PROTOCOL when the id is in use (attack
+ * U-04); SL_E_REFUSED when there are too many, or nobody takes streams: reset it. */
+int sl_tunnel_opened(struct sl_tunnel *t, uint32_t id, struct sl_str opening);
+/* Takes the link and makes it the tunnel's: what waits is announced to it. */
+void sl_tunnel_attach(struct sl_tunnel *t, struct sl_tunnel_link *link);
+
+/* stream.c */
+struct sl_tunnel_stream *sl_tunnel_stream_new(struct sl_tunnel *t, uint32_t id);
+/* Takes it out of the tunnel: no frame reaches it any more. */
+void sl_tunnel_stream_leave(struct sl_tunnel_stream *s);
+/* Called by the link. 0, or SL_E_LIMIT when the peer has ignored its window. */
+int sl_tunnel_stream_arrived(struct sl_tunnel_stream *s, const uint8_t *bytes, size_t len);
+void sl_tunnel_stream_fin(struct sl_tunnel_stream *s);
+void sl_tunnel_stream_fail(struct sl_tunnel_stream *s, int code);
+void sl_tunnel_stream_credit(struct sl_tunnel_stream *s, uint32_t n);
+/* The link has taken bytes off s->out, maybe the end, too. */
+void sl_tunnel_stream_sent(struct sl_tunnel_stream *s);
+/* Bytes that may be sent now. */
+size_t sl_tunnel_stream_sendable(const struct sl_tunnel_stream *s);
+
+extern const struct sl_stream_ops sl_tunnel_stream_ops;
+
+#endif

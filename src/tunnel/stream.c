@@ -1,0 +1,298 @@
+/*
+ * One stream of a tunnel as its holder sees it. What is written waits in `out` until the link takes
+ * it; what arrives goes straight to a holder that reads, else into `in`, which the window bounds.
+ *
+ * The holder is called from run_later() and by what the link delivers, never inside a call of his.
+ * The stream is in the tunnel until both directions have ended or one end was abrupt; its memory
+ * goes when the holder has freed it, too.
+ */
+#include "tunnel/internal.h"
+
+enum {
+    OUT_HIGH = 256 * 1024, /* unsent bytes above which the writer has to wait */
+    OUT_LOW = 128 * 1024,
+    LINGER_MS = 30000, /* for the rest of a stream whose holder has gone */
+};
+
+static void run_later(void *user);
+
+static void soon(struct sl_tunnel_stream *s)
+{
+    sl_loop_soon(s->stream.loop, &s->later, run_later, s);
+}
+
+/* --- begin and end --- */
+
+static void destroy(void *ptr)
+{
+    struct sl_tunnel_stream *s = ptr;
+
+    sl_sendq_clear(&s->out);
+    sl_buf_clear(&s->in);
+    sl_free(s->opening);
+    sl_free(s);
+}
+
+/* Nobody holds it and the tunnel does not know it any more. */
+static void bury(struct sl_tunnel_stream *s)
+{
+    sl_loop_unsoon(&s->later);
+    sl_loop_defer(s->stream.loop, s, destroy);
+}
+
+static void leave(struct sl_tunnel_stream *s)
+{
+    struct sl_tunnel *t = s->tunnel;
+
+    if (t == NULL)
+        return;
+    s->tunnel = NULL;
+    sl_schedule_idle(&t->schedule, &s->flow);
+    sl_window_close(&s->window, &t->in_budget);
+    sl_deadline_stop(&s->deadline);
+    sl_map_remove(&t->by_id, sl_str((const char *)s->key, sizeof(s->key)));
+    sl_link_remove(&s->link);
+}
+
+/* Both directions have ended, and nothing of them waits here. */
+static void settle(struct sl_tunnel_stream *s)
+{
+    if (s->tunnel == NULL || !s->fin_sent || !s->fin_arrived || sl_buf_len(&s->in) > 0)
+        return;
+    leave(s);
+    if (s->is_orphan)
+        bury(s);
+}
+
+static void reset(struct sl_tunnel_stream *s)
+{
+    struct sl_tunnel *t = s->tunnel;
+
+    t->stats.streams_reset++;
+    if (t->link != NULL && s->is_opened)
+        t->link->ops->reset(t->link, s);
+    leave(s);
+}
+
+static void on_linger_due(struct sl_deadline *d)
+{
+    struct sl_tunnel_stream *s = d->user;
+
+    reset(s);
+    bury(s);
+}
+
+struct sl_tunnel_stream *sl_tunnel_stream_new(struct sl_tunnel *t, uint32_t id)
+{
+    struct sl_tunnel_stream *s = sl_zalloc(sizeof(*s));
+    uint32_t first = t->is_original ? SL_WINDOW_MAX : SL_WINDOW_FIRST;
+
+    if (sl_window_open(&s->window, &t->in_budget, first) < 0) {
+        sl_free(s);
+        return NULL;
+    }
+    s->window.is_eager = t->is_original;
+    s->credit = first;
+    s->stream.ops = &sl_tunnel_stream_ops;
+    s->stream.loop = t->loop;
+    s->tunnel = t;
+    s->id = id;
+    sl_frame_put_u32(s->key, id);
+    sl_flow_init(&s->flow, sl_loop_now_ms(t->loop));
+    sl_deadline_init(&s->deadline, t->loop, on_linger_due, s);
+    *sl_map_at(&t->by_id, sl_str((const char *)s->key, sizeof(s->key))) = s;
+    sl_list_append(&t->streams, &s->link);
+    t->stats.streams_opened++;
+    return s;
+}
+
+/* --- in --- */
+
+/* The holder has these bytes, or nobody wants them: the peer may send as many again. */
+static void pass(struct sl_tunnel_stream *s, size_t n)
+{
+    struct sl_tunnel *t = s->tunnel;
+    uint32_t credit;
+
+    if (t == NULL)
+        return;
+    credit = sl_window_pass(&s->window, &t->in_budget, n);
+    if (credit > 0 && !s->fin_arrived && t->link != NULL)
+        t->link->ops->credit(t->link, s, credit);
+}
+
+static void hand_over(struct sl_tunnel_stream *s, const uint8_t *bytes, size_t len)
+{
+    s->stream.bytes_in += len;
+    pass(s, len);
+    s->stream.handler->on_data(&s->stream, bytes, len);
+}
+
+/* What waited; the fin behind it. */
+static void deliver(struct sl_tunnel_stream *s)
+{
+    size_t len = SL_MIN(sl_buf_len(&s->in), (size_t)SL_SCRATCH_LEN);
+
+    if (len > 0) {
+        const uint8_t *bytes = sl_buf_at(&s->in);
+
+        sl_buf_consume(&s->in, len); /* which leaves them where they are */
+        hand_over(s, bytes, len);
+        if (s->is_orphan || s->stream.error != 0)
+            return;
+    }
+    if (sl_buf_len(&s->in) > 0) {
+        soon(s);
+        return;
+    }
+    sl_buf_clear(&s->in);
+    if (s->fin_arrived && !s->stream.got_fin && s->stream.is_reading) {
+        s->stream.got_fin = true;
+        settle(s);
+        s->stream.handler->on_fin(&s->stream);
+    }
+}
+
+static void run_later(void *user)
+{
+    struct sl_tunnel_stream *s = user;
+
+    if (s->stream.error != 0) {
+        s->stream.handler->on_error(&s->stream, s->stream.error);
+        return;
+    }
+    if (s->is_drained) {
+        s->is_drained = false;
+        s->stream.is_writing = false;
+        s->stream.handler->on_written(&s->stream);
+    }
+    if (!s->is_orphan && s->stream.error == 0 && s->stream.is_reading)
+        deliver(s);
+}
+
+int sl_tunnel_stream_arrived(struct sl_tunnel_stream *s, const uint8_t *bytes, size_t len)
+{
+    int rc = s->fin_arrived ? SL_E_PROTOCOL : sl_window_receive(&s->window, len);
+
+    if (rc < 0 || len == 0)
+        return rc;
+    s->tunnel->stats.bytes_in += len;
+    if (s->is_orphan)
+        pass(s, len);
+    else if (s->stream.is_reading && sl_buf_len(&s->in) == 0)
+        hand_over(s, bytes, len);
+    else
+        sl_buf_append(&s->in, bytes, len);
+    return 0;
+}
+
+void sl_tunnel_stream_fin(struct sl_tunnel_stream *s)
+{
+    s->fin_arrived = true;
+    if (!s->is_orphan && s->stream.is_reading)
+        soon(s);
+    settle(s);
+}
+
+void sl_tunnel_stream_fail(struct sl_tunnel_stream *s, int code)
+{
+    leave(s);
+    s->stream.error = code;
+    s->stream.is_writing = false;
+    sl_buf_reset(&s->in); /* the holder may be reading these bytes just now */
+    sl_sendq_clear(&s->out);
+    if (s->is_orphan)
+        bury(s);
+    else
+        soon(s);
+}
+
+/* --- out --- */
+
+size_t sl_tunnel_stream_sendable(const struct sl_tunnel_stream *s)
+{
+    return (size_t)SL_MIN(s->credit, (uint64_t)s->out.n_unsent);
+}
+
+static void tell_ready(struct sl_tunnel_stream *s)
+{
+    struct sl_tunnel *t = s->tunnel;
+    bool is_end_due = s->stream.sent_fin && !s->fin_sent && s->out.n_unsent == 0;
+
+    if (t != NULL && t->link != NULL && (is_end_due || sl_tunnel_stream_sendable(s) > 0))
+        t->link->ops->ready(t->link, s);
+}
+
+void sl_tunnel_stream_credit(struct sl_tunnel_stream *s, uint32_t n)
+{
+    s->credit = sl_window_add(s->credit, n);
+    tell_ready(s);
+}
+
+void sl_tunnel_stream_sent(struct sl_tunnel_stream *s)
+{
+    sl_sendq_acked(&s->out, s->out.n_unacked);
+    if (s->stream.is_writing && !s->is_orphan && s->out.n_unsent <= OUT_LOW) {
+        s->is_drained = true;
+        soon(s);
+    }
+    settle(s);
+}
+
+static int do_write(struct sl_stream *stream, const struct iovec *iov, int n_iov, bool fin)
+{
+    struct sl_tunnel_stream *s = sl_tunnel_stream_of(stream);
+    size_t n_before = s->out.n_unsent;
+
+    sl_assert(!stream->sent_fin);
+    if (stream->error != 0)
+        return stream->error;
+    sl_sendq_append(&s->out, iov, n_iov);
+    sl_assert(!stream->is_writing || s->out.n_unsent == n_before);
+    stream->bytes_out += s->out.n_unsent - n_before;
+    stream->sent_fin = fin;
+    tell_ready(s);
+    if (!stream->is_writing && s->out.n_unsent <= OUT_HIGH)
+        return 0;
+    stream->is_writing = true;
+    return SL_E_AGAIN;
+}
+
+static void do_read(struct sl_stream *stream, bool on)
+{
+    stream->is_reading = on;
+    if (on)
+        soon(sl_tunnel_stream_of(stream));
+}
+
+/* The rest goes out by itself. */
+static void linger(struct sl_tunnel_stream *s)
+{
+    size_t n_waiting = sl_buf_len(&s->in);
+
+    sl_buf_reset(&s->in); /* the holder may be reading these bytes just now */
+    pass(s, n_waiting);
+    sl_deadline_set(&s->deadline, LINGER_MS);
+    if (!s->stream.sent_fin)
+        (void)do_write(&s->stream, NULL, 0, true);
+    settle(s);
+}
+
+static void do_free(struct sl_stream *stream, enum sl_close how)
+{
+    struct sl_tunnel_stream *s = sl_tunnel_stream_of(stream);
+    bool is_over = stream->sent_fin && stream->got_fin;
+
+    sl_loop_unsoon(&s->later);
+    s->is_orphan = true;
+    if (s->tunnel == NULL) {
+        bury(s);
+    } else if (how == SL_CLOSE_LINGER || is_over) {
+        linger(s);
+    } else {
+        reset(s);
+        bury(s);
+    }
+}
+
+const struct sl_stream_ops sl_tunnel_stream_ops = {do_write, do_read, do_free, NULL};

@@ -1,0 +1,184 @@
+#include "tunnel/internal.h"
+
+#include <stdio.h>
+
+/* --- streams --- */
+
+struct sl_tunnel_stream *sl_tunnel_find(const struct sl_tunnel *t, uint32_t id)
+{
+    uint8_t key[4];
+
+    sl_frame_put_u32(key, id);
+    return sl_map_get(&t->by_id, sl_str((const char *)key, sizeof(key)));
+}
+
+/* 0 is the tunnel's own; after 2^32 streams the count starts anew and steps over what still lives.
+ */
+static uint32_t next_id(struct sl_tunnel *t)
+{
+    do {
+        t->next_id++;
+    } while (t->next_id == 0 || sl_tunnel_find(t, t->next_id) != NULL);
+    return t->next_id;
+}
+
+static void announce(struct sl_tunnel *t, struct sl_tunnel_stream *s)
+{
+    t->link->ops->open(t->link, s);
+    s->is_opened = true;
+    sl_free(s->opening);
+    s->opening = NULL;
+}
+
+struct sl_stream *sl_tunnel_open(struct sl_tunnel *t, struct sl_str opening,
+                                 const struct sl_stream_handler *handler, void *user)
+{
+    struct sl_tunnel_stream *s;
+
+    sl_assert(t->is_edge && opening.len <= SL_TUNNEL_OPENING_MAX);
+    if (t->by_id.n >= t->max_streams || (s = sl_tunnel_stream_new(t, next_id(t))) == NULL)
+        return NULL;
+    sl_stream_set_handler(&s->stream, handler, user);
+    s->opening = sl_strndup(opening.p, opening.len);
+    s->n_opening = (uint16_t)opening.len;
+    if (t->link != NULL)
+        announce(t, s);
+    return &s->stream;
+}
+
+int sl_tunnel_opened(struct sl_tunnel *t, uint32_t id, struct sl_str opening)
+{
+    struct sl_tunnel_stream *s;
+
+    if (id == 0 || sl_tunnel_find(t, id) != NULL)
+        return SL_E_PROTOCOL;
+    if (t->handler->on_stream == NULL || t->by_id.n >= t->max_streams ||
+        (s = sl_tunnel_stream_new(t, id)) == NULL)
+        return SL_E_REFUSED;
+    s->is_opened = true;
+    t->handler->on_stream(t->user, &s->stream, opening);
+    return 0;
+}
+
+uint32_t sl_tunnel_stream_id(const struct sl_stream *s)
+{
+    return s->ops == &sl_tunnel_stream_ops ? sl_tunnel_stream_of(s)->id : 0;
+}
+
+/* Those that no link knows yet may wait for the next one. */
+static void fail_streams(struct sl_tunnel *t, int code, bool opened_ones_only)
+{
+    sl_list_each(&t->streams, it)
+    {
+        struct sl_tunnel_stream *s = sl_container_of(it, struct sl_tunnel_stream, link);
+
+        if (s->is_opened || !opened_ones_only)
+            sl_tunnel_stream_fail(s, code);
+    }
+}
+
+/* --- the link --- */
+
+static void drop_link(struct sl_tunnel *t)
+{
+    struct sl_tunnel_link *link = t->link;
+
+    t->link = NULL;
+    if (link != NULL)
+        link->ops->free(link);
+}
+
+/* The streams do not survive it: nobody can tell what has arrived at the other side. */
+static void go_down(void *user)
+{
+    struct sl_tunnel *t = user;
+
+    fail_streams(t, SL_E_RESET, true);
+    t->handler->on_down(t->user, t->down_code, t->down_why);
+}
+
+void sl_tunnel_detach(struct sl_tunnel *t, int code, const char *why)
+{
+    if (t->link == NULL)
+        return;
+    drop_link(t);
+    t->down_code = code;
+    snprintf(t->down_why, sizeof(t->down_why), "%s", why);
+    sl_loop_soon(t->loop, &t->going_down, go_down, t);
+}
+
+void sl_tunnel_attach(struct sl_tunnel *t, struct sl_tunnel_link *link)
+{
+    drop_link(t);
+    t->link = link;
+    link->tunnel = t;
+    sl_list_each(&t->streams, it)
+    {
+        struct sl_tunnel_stream *s = sl_container_of(it, struct sl_tunnel_stream, link);
+
+        if (!s->is_opened) {
+            announce(t, s);
+            sl_tunnel_stream_credit(s, 0); /* it may have something to say already */
+        }
+    }
+}
+
+bool sl_tunnel_is_up(const struct sl_tunnel *t)
+{
+    return t->link != NULL;
+}
+
+int sl_tunnel_send(struct sl_tunnel *t, const struct sl_frame *f)
+{
+    int rc = t->link != NULL ? t->link->ops->send(t->link, f) : SL_E_CLOSED;
+
+    if (rc == SL_E_AGAIN)
+        t->stats.datagrams_dropped++;
+    return rc;
+}
+
+/* --- life --- */
+
+struct sl_tunnel *sl_tunnel_new(const struct sl_tunnel_opts *opts)
+{
+    struct sl_tunnel *t = sl_zalloc(sizeof(*t));
+
+    t->loop = opts->loop;
+    t->handler = opts->handler;
+    t->user = opts->user;
+    t->is_edge = opts->is_edge;
+    t->is_original = opts->is_original;
+    t->max_streams = opts->max_streams > 0 ? opts->max_streams : SL_TUNNEL_STREAMS_MAX;
+    t->in_budget.total = SL_WINDOW_BUDGET;
+    sl_list_init(&t->streams);
+    sl_schedule_init(&t->schedule, sl_loop_now_ms(t->loop));
+    return t;
+}
+
+static void destroy(void *ptr)
+{
+    struct sl_tunnel *t = ptr;
+
+    sl_map_clear(&t->by_id);
+    sl_free(t);
+}
+
+void sl_tunnel_free(struct sl_tunnel *t)
+{
+    if (t == NULL)
+        return;
+    drop_link(t);
+    sl_loop_unsoon(&t->going_down);
+    fail_streams(t, SL_E_CLOSED, false);
+    sl_loop_defer(t->loop, t, destroy);
+}
+
+void sl_tunnel_stats(const struct sl_tunnel *t, struct sl_tunnel_stats *out)
+{
+    *out = t->stats;
+    out->n_streams = t->by_id.n;
+    out->n_ready[SL_TIER_DATA] = t->schedule.n_ready[SL_TIER_DATA];
+    out->n_ready[SL_TIER_SUSTAINED] = t->schedule.n_ready[SL_TIER_SUSTAINED];
+    out->n_control = t->link != NULL ? t->link->ops->waiting(t->link) : 0;
+    out->committed = t->in_budget.committed;
+}

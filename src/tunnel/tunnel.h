@@ -1,0 +1,81 @@
+/*
+ * A tunnel: the streams between one edge and its hub, whatever carries them. Each stream is a
+ * struct sl_stream (net/stream.h) for whoever holds its end; a link (frames over TLS in
+ * tunnel/frames.h, QUIC later) moves their bytes. The tunnel outlives its links: between two
+ * sluices the streams wait when a link is lost, and go on at the exact byte with the next one.
+ *
+ * Not here: who may connect, what the ports are, where a stream goes. The handler is told of what
+ * arrives and decides.
+ *
+ * Owner: whoever made it, on one thread. It may be freed in every callback. Streams that are still
+ * held when it is freed end with on_error(SL_E_CLOSED) and are freed by their owners as usual.
+ *
+ *     tunnel = sl_tunnel_new(&opts);
+ *     sl_tunnel_attach_frames(tunnel, &tls, left_over, n_left_over);
+ *     stream = sl_tunnel_open(tunnel, SL_STR("PROXY TCP4 …\r\n"), &handler, visitor);
+ */
+#ifndef SL_TUNNEL_TUNNEL_H
+#define SL_TUNNEL_TUNNEL_H
+
+#include "codec/tunnel_frame.h"
+#include "net/stream.h"
+
+struct sl_tunnel;
+
+struct sl_tunnel_handler {
+    /* Hub: the edge has opened a stream, which is the handler's from now on: it sets a handler and
+     * a user, now or later, since the stream is paused, or frees it. `opening` is the PROXY line as
+     * it came, valid during the call. NULL: refused (an edge is not asked for streams). */
+    void (*on_stream)(void *user, struct sl_stream *s, struct sl_str opening);
+    /* A frame that is about no stream: CONFIG, PING, PONG, UDP_*. */
+    void (*on_frame)(void *user, const struct sl_frame *f);
+    /* The link is gone; `why` for the log. The streams wait for another link, or have ended. */
+    void (*on_down)(void *user, int code, const char *why);
+};
+
+struct sl_tunnel_opts {
+    struct sl_loop *loop;
+    const struct sl_tunnel_handler *handler;
+    void *user;
+    bool is_edge;
+    uint32_t max_streams; /* at once; further ones are refused; 0: SL_TUNNEL_STREAMS_MAX */
+    bool is_original; /* the peer is not known to be a sluice: new streams have SL_WINDOW_MAX, and
+                         an abrupt end is told with CLOSE, since it knows no RESET */
+};
+
+enum { SL_TUNNEL_STREAMS_MAX = 65536, SL_TUNNEL_OPENING_MAX = 256 };
+
+struct sl_tunnel *sl_tunnel_new(const struct sl_tunnel_opts *opts);
+void sl_tunnel_free(struct sl_tunnel *t); /* NULL is legal */
+
+/* Edge: opens a stream that begins with this PROXY line (copied, at most SL_TUNNEL_OPENING_MAX
+ * bytes). NULL when the tunnel has too many. Usable at once: what is written waits for the link. */
+struct sl_stream *sl_tunnel_open(struct sl_tunnel *t, struct sl_str opening,
+                                 const struct sl_stream_handler *handler, void *user);
+/* Sends a frame that is about no stream. 0; SL_E_CLOSED without a link. UDP_DATA may be dropped
+ * when the link is busy: SL_E_AGAIN, which is no reason to worry. */
+int sl_tunnel_send(struct sl_tunnel *t, const struct sl_frame *f);
+
+/* Takes a stream that is ready (TLS, after the handshake of the tunnel) as the link; `first` bytes
+ * were read from it already. An older link is dropped. */
+void sl_tunnel_attach_frames(struct sl_tunnel *t, struct sl_stream **below, const uint8_t *first,
+                             size_t n_first);
+bool sl_tunnel_is_up(const struct sl_tunnel *t);
+/* Ends the link, as if it had been lost: on_down() comes at the end of the turn. */
+void sl_tunnel_detach(struct sl_tunnel *t, int code, const char *why);
+
+struct sl_tunnel_stats {
+    uint64_t bytes_in, bytes_out; /* payload of streams */
+    uint64_t streams_opened, streams_reset;
+    uint64_t datagrams_dropped;
+    uint64_t frames_unknown; /* of a type that nobody knows, or for a stream that is no more */
+    size_t n_streams;
+    size_t n_ready[2];  /* streams that wait for their turn, by tier (tunnel/schedule.h) */
+    size_t n_control;   /* bytes of control frames that wait */
+    uint64_t committed; /* bytes that the peer may have in flight towards us */
+};
+void sl_tunnel_stats(const struct sl_tunnel *t, struct sl_tunnel_stats *out);
+/* The id of a stream of a tunnel, for logs; 0 when `s` is none. */
+uint32_t sl_tunnel_stream_id(const struct sl_stream *s);
+
+#endif
