@@ -125,9 +125,8 @@ def burst(coreflow, log, hosts, origin_port):
     return log.read_text().count(APPLIED) - before, time.perf_counter() - began
 
 
-def run(directory, args, make_certificates, origin_port):
-    print(f"coreflow: making {args.routes} certificates", flush=True)
-    hosts = [host(i, pair, origin_port) for i, pair in enumerate(make_certificates(args.routes))]
+def run(directory, args, pairs, origin_port):
+    hosts = [host(i, pair, origin_port) for i, pair in enumerate(pairs)]
     coreflow = Coreflow()
     proc = start(directory, args.workers, coreflow)
     try:

@@ -5,7 +5,8 @@
   swap    10,000 routes with 10,000 certificates: the first PUT /routes, then PUTs of the set with one changed host, while
           one connection asks without a pause
   puts    200 PUTs of 1,000 routes under load: failed requests must be 0
-  coreflow  Coreflow mode: the first push of 10,000 hosts, pushes with 10 changed ones, and 100 pushes in a second
+  coreflow  Coreflow mode: the first push of 10,000 hosts, pushes with 10 changed ones, and 100 pushes in a second;
+          --chain 4 gives each certificate a chain of four more, with which the push has 90 MB
 """
 import argparse
 import datetime
@@ -76,6 +77,31 @@ def make_certificates(count):
             }
         )
     return pairs
+
+
+def make_chain(count):
+    """Certificates as authorities have them (RSA, 4096 bits), to stand behind each host's own."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
+    now = datetime.datetime.now(datetime.timezone.utc)
+    chain = ""
+    for i in range(count):
+        key = rsa.generate_private_key(65537, 4096)
+        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, f"Authority {i}")])
+        cert = (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(name)
+            .public_key(key.public_key())
+            .serial_number(i + 1)
+            .not_valid_before(now)
+            .not_valid_after(now + datetime.timedelta(days=3650))
+            .sign(key, hashes.SHA256())
+        )
+        chain += cert.public_bytes(serialization.Encoding.PEM).decode()
+    return chain
 
 
 def route(i, certificate, target_port=ORIGIN_PORT):
@@ -216,7 +242,11 @@ def puts(directory, args):
 
 
 def pushes(directory, args):
-    coreflow.run(directory, args, make_certificates, ORIGIN_PORT)
+    pairs = make_certificates(args.routes)
+    chain = make_chain(args.chain)
+    for pair in pairs:
+        pair["cert"] += chain
+    coreflow.run(directory, args, pairs, ORIGIN_PORT)
 
 
 CASES = {"ready": ready, "swap": swap, "puts": puts, "coreflow": pushes}
@@ -228,6 +258,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--routes", type=int, default=10000)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--chain", type=int, default=0)
     args = parser.parse_args()
     with Field() as field:
         field.start_origin()

@@ -428,6 +428,13 @@ function sluice.websocket.connect(url, options) end
 ---@return integer|nil # the code of the close, 1006 when the connection broke
 function ws:receive(timeout) end
 
+---The next message as sluice.json.decode reads it, without a string of the whole: for messages of many megabytes.
+---@param timeout? number # seconds; for ever without it
+---@return any # the value; nil when there is none
+---@return string # as of ws:receive; or what is wrong with the JSON
+---@return integer|"invalid"|nil # as of ws:receive; "invalid" when the message was not JSON, after which the connection goes on
+function ws:receive_json(timeout) end
+
 ---Sends a message; text, which is the default, must be UTF-8. Waits while the peer does not take what was sent before. Several tasks may send.
 ---@param message string
 ---@param kind? "text"|"binary"
@@ -453,9 +460,10 @@ function sluice.json.encode(value) end
 
 ---null becomes sluice.json.null.
 ---@param text string
+---@param from? integer # the byte where it begins
 ---@return any
 ---@return string|nil # why not
-function sluice.json.decode(text) end
+function sluice.json.decode(text, from) end
 
 ---Marks the table, so that it is written as [] even when it is empty.
 ---@param t? table

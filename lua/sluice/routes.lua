@@ -94,6 +94,9 @@ end
 
 --- Makes compiled routes live, leaving out those that only the data plane can see to be wrong: a
 -- certificate that cannot be parsed, a key that does not belong to it.
+--
+-- The tables must stay as they are from then on: one that was published once is known again without
+-- a look at what it says, which is what makes a small change in a large set cheap.
 -- @tparam table specs
 -- @treturn ?table `routes`, `compiled`, and `refused`: { `index` (of the spec), `error` }, …
 -- @treturn ?string what is wrong with the world

@@ -153,7 +153,7 @@ local function new_link(self, wire, ws)
   return link
 end
 
--- How long to wait for the next message; nil: the pings see to it.
+-- How long to wait for a message; nil: the pings see to it.
 local function patience(self, link)
   if not link.is_tagged then
     return math.max(0.001, link.began + tag_timeout - self._now())
@@ -161,16 +161,12 @@ local function patience(self, link)
   return link.wire.silence and link.wire:silence()
 end
 
-local function next_message(self, link)
-  local message, kind = link.ws:receive(patience(self, link))
-  if message then
-    return message, kind
-  end
+local function why_none(link, kind)
   if kind == "timed out" then
-    return nil, link.is_tagged and "the server has been silent for too long"
+    return link.is_tagged and "the server has been silent for too long"
       or "the server did not take the tag in time"
   end
-  return nil, kind
+  return kind
 end
 
 -- Until the connection is of no use any more; why.
@@ -178,9 +174,9 @@ local function serve(self, link)
   link.began = self._now()
   link.wire:open()
   while link.is_open do
-    local message, kind = next_message(self, link)
-    if not message then
-      return kind
+    local message, kind, code = link.ws[link.wire.reads](link.ws, patience(self, link))
+    if message == nil and code ~= "invalid" then
+      return why_none(link, kind)
     end
     local ok, err = link.wire:input(message, kind)
     if not ok then

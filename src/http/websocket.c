@@ -362,6 +362,7 @@ static void end_message(struct sl_ws *ws)
         fail(ws, SL_WS_BAD_TEXT, "a text message that is not UTF-8");
         return;
     }
+    *sl_buf_reserve(&ws->message, 1) = '\0'; /* behind the message: see websocket.h */
     if (!ws->wants_close) /* else we have closed: messages mean nothing any more */
         ws->handler->on_message(ws->user, kind, sl_buf_str(&ws->message));
     sl_buf_reset(&ws->message);

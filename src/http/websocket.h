@@ -55,7 +55,7 @@ struct sl_ws_io {
 };
 
 struct sl_ws_handler {
-    /* The bytes are valid during the call. Text is UTF-8. */
+    /* The bytes are valid during the call, and a NUL follows them. Text is UTF-8. */
     void (*on_message)(void *user, enum sl_ws_kind kind, struct sl_str bytes);
     void (*on_sent)(void *user);
     /* `reason`: what the peer wrote into its close frame, or why we gave up; valid during the call.

@@ -28,19 +28,25 @@ static int encode(lua_State *L)
     return 1;
 }
 
-static int decode(lua_State *L)
+int sl_push_json(lua_State *L, struct sl_str text)
 {
-    struct sl_str text = sl_arg_str(L, 1);
-    struct sl_buf *room;
+    int mt = push_array_mt(L), rc;
+    struct sl_buf *room = sl_room(L);
     struct sl_err err;
-    int rc, mt;
 
-    lua_settop(L, 1);
-    mt = push_array_mt(L);
-    room = sl_room(L);
     rc = sl_json_decode(L, text, mt, room, &err);
     sl_room_done(room);
     return rc == 0 ? 1 : sl_push_failure(L, err.text);
+}
+
+static int decode(lua_State *L)
+{
+    struct sl_str text = sl_arg_str(L, 1);
+    int64_t from = sl_arg_opt_int(L, 2, 1, INT64_MAX, 1);
+
+    size_t skipped = SL_MIN((size_t)from - 1, text.len);
+
+    return sl_push_json(L, sl_str(text.p + skipped, text.len - skipped));
 }
 
 static int array(lua_State *L)

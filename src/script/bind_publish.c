@@ -4,7 +4,11 @@
 #include "script/route_spec.h"
 #include "tls/cert.h"
 
-enum { MAX_ROUTES = 1000000, MAX_SETTINGS = 64 };
+enum {
+    MAX_ROUTES = 1000000,
+    MAX_SETTINGS = 64,
+    DIGEST_LEN = sizeof(((struct sl_route_spec *)NULL)->digest)
+};
 
 /* What is being built. An object of Lua's, so that whatever throws leaves nothing behind. */
 struct build {
@@ -15,6 +19,7 @@ struct build {
     EVP_MD_CTX *digest;
     struct sl_cert *cert; /* of the route in hand, until a route owns it */
     size_t n_routes, n_new;
+    bool takes_notes; /* see add_by_note() */
 };
 
 static int free_build(lua_State *L)
@@ -82,6 +87,22 @@ static int add_new(struct build *b, struct sl_route_spec *spec, const struct sl_
     return 0;
 }
 
+/* With a list of what is refused the caller says that it never changes a table that it has passed.
+   So the digest is noted there, and a set of which little is new is not read and hashed as a whole.
+   A self-signed certificate is made by time, too: no note can stand for it. */
+static bool add_by_note(lua_State *L, struct build *b, int at)
+{
+    struct sl_str noted = sl_spec_str(L, at, "digest");
+
+    return noted.len == DIGEST_LEN && sl_snapshot_add_known(b->builder, (const uint8_t *)noted.p);
+}
+
+static void note_digest(lua_State *L, int at, const struct sl_route_spec *spec)
+{
+    lua_pushlstring(L, (const char *)spec->digest, sizeof(spec->digest));
+    lua_setfield(L, at, "digest");
+}
+
 /* A route that is known costs its digest; a new one is compiled, and its certificate parsed. */
 static int add_route(lua_State *L, struct build *b, int at, struct sl_err *err)
 {
@@ -89,6 +110,8 @@ static int add_route(lua_State *L, struct build *b, int at, struct sl_err *err)
     struct sl_route_cert cert;
     int rc = 0;
 
+    if (b->takes_notes && add_by_note(L, b, at))
+        return 0;
     sl_arena_reset(&b->arena);
     sl_route_spec_read(L, at, &b->arena, &spec, &cert);
     if (cert.is_self_signed && (rc = self_signed(b, &spec, &cert, err)) < 0)
@@ -98,6 +121,8 @@ static int add_route(lua_State *L, struct build *b, int at, struct sl_err *err)
         rc = add_new(b, &spec, &cert, err);
     sl_cert_unref(b->cert);
     b->cert = NULL;
+    if (rc == 0 && b->takes_notes && !cert.is_self_signed)
+        note_digest(L, at, &spec);
     return rc;
 }
 
@@ -254,6 +279,7 @@ static int publish(lua_State *L)
     luaL_checktype(L, 2, LUA_TTABLE);
     refused = open_refused(L);
     b = begin(L, services);
+    b->takes_notes = refused != 0;
     if ((index = add_routes(L, b, refused, &err)) > 0 || set_policy(L, b, &err) < 0)
         return refuse(L, &err, index);
     refused = keep_refused(L, refused); /* may throw: the last that does */

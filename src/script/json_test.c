@@ -133,6 +133,32 @@ static void strings(void)
     refused(SL_STR("\"\xe2\x82"), "not UTF-8");
 }
 
+/* Bytes that end a run of plain ones are found wherever they stand, and no others. */
+static void strings_of_all_lengths(void)
+{
+    for (size_t len = 1; len <= 24; len++) {
+        for (size_t at = 1; at <= len; at++) {
+            for (int c = 0; c < 256; c++) {
+                char text[32] = "\"";
+                struct sl_err err = {0};
+                int rc;
+
+                memset(text + 1, 'x', len);
+                text[at] = (char)c;
+                text[len + 1] = '"';
+                rc = decode(sl_str(text, len + 2), &err);
+                if (c >= 0x20 && c < 0x80 && c != '"' && c != '\\') {
+                    sl_check(rc == 0);
+                    sl_check_str(sl_str_c(lua_tostring(L, -1)), sl_str(text + 1, len));
+                } else {
+                    sl_check(rc == SL_E_PROTOCOL);
+                }
+                lua_settop(L, ARRAY_MT);
+            }
+        }
+    }
+}
+
 static void shapes(void)
 {
     refused(SL_STR(""), "expected a value at byte 1");
@@ -217,6 +243,7 @@ int main(void)
     values();
     numbers();
     strings();
+    strings_of_all_lengths();
     shapes();
     depth();
     from_lua();

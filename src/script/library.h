@@ -39,6 +39,10 @@ void sl_bind_publish(lua_State *L);
 void sl_bind_stats(lua_State *L);
 void sl_bind_process(lua_State *L);
 
+/* Pushes the value of the JSON text, after which there must be a NUL, as sluice.json.decode returns
+   it: 1 value; or nil and what is wrong. */
+int sl_push_json(lua_State *L, struct sl_str text);
+
 /* Keeps the function at `arg` (throws when it is none) in the registry. */
 int sl_ref_function(lua_State *L, int arg);
 /* Lets go of it, from outside Lua; LUA_NOREF is legal. */

@@ -42,6 +42,7 @@ struct sl_websock {
     struct sl_list inbox;
     size_t inbox_len, n_inbox;
     struct sl_task *receiver; /* NULL: nobody waits */
+    bool wants_json;          /* the receiver */
     struct sl_timer timer;    /* of the receiver */
     struct sl_list senders;
     bool is_blocked;          /* no message can be taken until on_sent() */
@@ -139,33 +140,40 @@ static struct sl_task *take_receiver(struct sl_websock *s)
     return task;
 }
 
-static void push_message(lua_State *L, enum sl_ws_kind kind, struct sl_str bytes)
+/* JSON is read where it lies: a Lua string of the whole would be another copy of what is large. */
+static int push_message(lua_State *L, enum sl_ws_kind kind, struct sl_str bytes, bool as_json)
 {
-    lua_pushlstring(L, bytes.len > 0 ? bytes.p : "", bytes.len);
+    if (!as_json) {
+        lua_pushlstring(L, bytes.p, bytes.len);
+    } else if (sl_push_json(L, bytes) != 1) {
+        lua_pushliteral(L, "invalid");
+        return 3;
+    }
     lua_pushstring(L, kind == SL_WS_TEXT ? "text" : "binary");
+    return 2;
 }
 
 struct arrival {
     enum sl_ws_kind kind;
     struct sl_str bytes;
+    bool as_json;
 };
 
 static int push_arrival(lua_State *L, void *arg)
 {
     const struct arrival *a = arg;
 
-    push_message(L, a->kind, a->bytes);
-    return 2;
+    return push_message(L, a->kind, a->bytes, a->as_json);
 }
 
 static void keep_message(struct sl_websock *s, enum sl_ws_kind kind, struct sl_str bytes)
 {
-    struct received *m = sl_alloc(sizeof(*m) + bytes.len);
+    struct received *m = sl_alloc(sizeof(*m) + bytes.len + 1);
 
     m->link = (struct sl_link){0};
     m->kind = kind;
     m->len = bytes.len;
-    memcpy(m->bytes, bytes.len > 0 ? bytes.p : "", bytes.len);
+    memcpy(m->bytes, bytes.p, bytes.len + 1);
     sl_list_append(&s->inbox, &m->link);
     s->inbox_len += bytes.len;
     s->n_inbox++;
@@ -176,7 +184,7 @@ static void keep_message(struct sl_websock *s, enum sl_ws_kind kind, struct sl_s
 static void on_message(void *user, enum sl_ws_kind kind, struct sl_str bytes)
 {
     struct sl_websock *s = user;
-    struct arrival a = {kind, bytes};
+    struct arrival a = {kind, bytes, s->wants_json};
 
     if (s->receiver != NULL)
         sl_task_resume(take_receiver(s), push_arrival, &a);
@@ -184,18 +192,18 @@ static void on_message(void *user, enum sl_ws_kind kind, struct sl_str bytes)
         keep_message(s, kind, bytes);
 }
 
-static int push_first(lua_State *L, struct sl_websock *s)
+static int push_first(lua_State *L, struct sl_websock *s, bool as_json)
 {
     struct received *m = sl_container_of(sl_list_first(&s->inbox), struct received, link);
+    int n = push_message(L, m->kind, sl_str(m->bytes, m->len), as_json);
 
-    push_message(L, m->kind, sl_str(m->bytes, m->len));
     sl_link_remove(&m->link);
     s->inbox_len -= m->len;
     s->n_inbox--;
     sl_free(m);
     if (s->ws != NULL && !is_full(s))
         sl_ws_read(s->ws, true);
-    return 2;
+    return n;
 }
 
 static const char *reason_of(const struct sl_websock *s)
@@ -326,7 +334,7 @@ static struct sl_websock *check_websock(lua_State *L)
     return *(struct sl_websock **)sl_object_check(L, 1, "ws");
 }
 
-static int ws_receive(lua_State *L)
+static int receive(lua_State *L, bool as_json)
 {
     struct sl_websock *s = check_websock(L);
     double timeout = lua_isnoneornil(L, 2) ? -1 : sl_arg_seconds(L, 2);
@@ -335,13 +343,24 @@ static int ws_receive(lua_State *L)
     if (s->receiver != NULL)
         return luaL_error(L, "ws:receive: another task is receiving");
     if (!sl_list_is_empty(&s->inbox))
-        return push_first(L, s);
+        return push_first(L, s, as_json);
     if (s->is_closed)
         return push_end(L, s);
     s->receiver = task;
+    s->wants_json = as_json;
     if (timeout >= 0)
         sl_timer_set(&s->timer, timeout * 1e3);
     return sl_task_wait(task, cancel_receive, s);
+}
+
+static int ws_receive(lua_State *L)
+{
+    return receive(L, false);
+}
+
+static int ws_receive_json(lua_State *L)
+{
+    return receive(L, true);
 }
 
 static enum sl_ws_kind kind_arg(lua_State *L, int arg)
@@ -498,8 +517,8 @@ struct sl_str sl_websock_push_protocols(lua_State *L, int arg)
 void sl_bind_websock(lua_State *L)
 {
     static const struct luaL_Reg methods[] = {
-        {"receive", ws_receive},   {"send", ws_send}, {"close", ws_close},
-        {"protocol", ws_protocol}, {NULL, NULL},
+        {"receive", ws_receive}, {"receive_json", ws_receive_json}, {"send", ws_send},
+        {"close", ws_close},     {"protocol", ws_protocol},         {NULL, NULL},
     };
 
     sl_bind_class(L, "ws", methods, ws_gc);

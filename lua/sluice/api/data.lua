@@ -11,7 +11,8 @@ local where_files = { "load", "on_hello", "on_request", "on_edge", "start", "sto
 return {
   { name = "sluice.json.encode", args = { { "value", "any" } }, returns = text,
     doc = "Empty tables become {} unless they were marked with sluice.json.array." },
-  { name = "sluice.json.decode", args = { { "text", "string" } },
+  { name = "sluice.json.decode", args = { { "text", "string" },
+    { "from?", "integer", "the byte where it begins" } },
     returns = { { "any" }, failure }, doc = "null becomes sluice.json.null." },
   { name = "sluice.json.array", args = { { "t?", "table" } }, returns = { { "table" } },
     doc = "Marks the table, so that it is written as [] even when it is empty." },

@@ -63,6 +63,13 @@ return {
         .. "the peer gave" },
       { "integer|nil", "the code of the close, 1006 when the connection broke" } },
     doc = "The next message. One task at a time." },
+  { name = "ws:receive_json", args = { { "timeout?", "number", "seconds; for ever without it" } },
+    waits = true, returns = { { "any", "the value; nil when there is none" },
+      { "string", "as of ws:receive; or what is wrong with the JSON" },
+      { 'integer|"invalid"|nil', 'as of ws:receive; "invalid" when the message was not JSON, after '
+        .. "which the connection goes on" } },
+    doc = "The next message as sluice.json.decode reads it, without a string of the whole: for "
+      .. "messages of many megabytes." },
   { name = "ws:send", args = { { "message", "string" }, { "kind?", '"text"|"binary"' } },
     waits = true, returns = { { "true|nil" }, failure },
     doc = "Sends a message; text, which is the default, must be UTF-8. Waits while the peer does "

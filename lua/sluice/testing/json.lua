@@ -72,8 +72,8 @@ function json.encode(value)
   return write(value, 0)
 end
 
-function json.decode(text)
-  local value, after, err = dkjson.decode(text, 1, json.null, nil, array_mark)
+function json.decode(text, from)
+  local value, after, err = dkjson.decode(text, from or 1, json.null, nil, array_mark)
   if err then
     return nil, err
   end

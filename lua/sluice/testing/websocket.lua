@@ -5,8 +5,9 @@
 --     peer:send("welcome")
 --   end
 --
--- Both ends have receive, send, close and protocol, as the real one has. Messages arrive at once.
+-- Both ends have receive, receive_json, send, close and protocol, as the real one has. Messages arrive at once.
 
+local json = require "sluice.testing.json"
 local world = require "sluice.testing.world"
 
 local websocket = {}
@@ -49,6 +50,18 @@ function methods:receive(timeout)
     return finish(self)
   end
   return wait(self, timeout)
+end
+
+function methods:receive_json(timeout)
+  local message, kind, code = self:receive(timeout)
+  if not message then
+    return nil, kind, code
+  end
+  local value, err = json.decode(message)
+  if value == nil then
+    return nil, err, "invalid"
+  end
+  return value, kind
 end
 
 function methods:send(message, kind)

@@ -8,7 +8,7 @@
 local json = require("sluice").json
 local typedrequest = require "sluice.typedrequest"
 
-local legacy = { name = "legacy" }
+local legacy = { name = "legacy", reads = "receive" }
 legacy.__index = legacy
 
 -- Seconds; a server that says something absurd is not believed.
@@ -70,8 +70,8 @@ events["function"] = function(self, argument)
   end)
 end
 
-local function on_event(self, text)
-  local event, err = json.decode(text)
+local function on_event(self, message)
+  local event, err = json.decode(message, 3)
   if type(event) ~= "table" or type(event[1]) ~= "string" then
     self._peer.complain("an event cannot be read: " .. (err or "no name"))
   elseif events[event[1]] then
@@ -80,11 +80,12 @@ local function on_event(self, text)
   return true
 end
 
+-- By the first byte of the message. The rest is read where it lies: it may have many megabytes.
 local packets = {}
 
 -- Engine.IO: open, with the interval of its pings in ms.
-packets["0"] = function(self, text)
-  local hello, err = json.decode(text)
+packets["0"] = function(self, message)
+  local hello, err = json.decode(message, 2)
   if type(hello) ~= "table" then
     return nil, "the greeting cannot be read: " .. (err or "not an object")
   end
@@ -103,10 +104,10 @@ packets["2"] = function(self)
   return true
 end
 
-packets["4"] = function(self, text)
-  local kind = text:sub(1, 1)
+packets["4"] = function(self, message)
+  local kind = message:sub(2, 2)
   if kind == "2" then
-    return on_event(self, text:sub(2))
+    return on_event(self, message)
   elseif kind == "1" then
     return nil, "the server refused this client or let it go"
   elseif kind == "4" then
@@ -122,7 +123,7 @@ function legacy:input(message, kind)
     self._peer.complain("a packet of an unknown type: ignored")
     return true
   end
-  return packet(self, message:sub(2))
+  return packet(self, message)
 end
 
 return legacy

@@ -1,14 +1,15 @@
 --- The wire of TypedSocket 4 on SmartServe: every message of the WebSocket is one typed request or
 -- the answer to one.
 --
--- A wire waits for nothing and owns no connection: it gets messages and calls `peer`: `send(text)`,
+-- A wire waits for nothing and owns no connection: it gets messages, as `reads` tells (the name of
+-- a method of the WebSocket), and calls `peer`: `send(text)`,
 -- `tagged()` when the other side knows who this is, `request(envelope, reply)` for a call, where
 -- reply(answer) sends the answer, and `complain(text)` for what is odd but no reason to hang up.
 
 local json = require("sluice").json
 local typedrequest = require "sluice.typedrequest"
 
-local modern = { name = "modern" }
+local modern = { name = "modern", reads = "receive_json" }
 modern.__index = modern
 
 --- Where to connect to. The server does not look at the path.
@@ -42,13 +43,12 @@ local function on_tag_answer(self, envelope)
   self._peer.tagged()
 end
 
---- A message has come.
+--- A message has come; or nil and what was wrong with it.
 -- @treturn ?true nil when the connection is of no use any more
 -- @treturn ?string why
-function modern:input(message)
-  local envelope, err = json.decode(message)
+function modern:input(envelope, kind)
   if envelope == nil then
-    self._peer.complain("a message is not JSON: " .. err)
+    self._peer.complain("a message is not JSON: " .. kind)
     return true
   end
   local phase, why = typedrequest.read(envelope)
