@@ -28,7 +28,7 @@ static enum timing timing_of(const struct sl_mux_stream *s)
 {
     if (s->is_closed || s->is_reset)
         return UNTIMED;
-    if (s->n_unsent > 0)
+    if (s->n_unsent > 0 || (s->out_ended && !s->ex.response_ended && !s->is_raw))
         return TIMES_WRITE;
     if (s->is_raw)
         return s->out_ended ? TIMES_RAW_END : TIMES_RAW;
@@ -262,7 +262,7 @@ static void deliver_in(struct sl_mux_stream *s)
 
 void sl_mux_on_body(struct sl_mux_stream *s, const uint8_t *bytes, size_t len, bool fin)
 {
-    if (fin && s->head.status != 0) {
+    if (fin && s->head.status != 0 && s->ex.handler != &refusal) {
         s->end_code = SL_E_PROTOCOL; /* the trailers were too much */
         reset(s, SL_MUX_PROTOCOL);
         later(s);

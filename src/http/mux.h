@@ -15,9 +15,10 @@
  * on_written() comes.
  *
  * Deadlines, one for each stream: the body (limits.body_timeout, moved by bytes), writing
- * (limits.write_timeout, while bytes are unsent, moved when SL_MUX_PROGRESS of them have left or
- * none is left: a client that opens its window byte by byte gains nothing), the raw channel after
- * extended CONNECT (limits.upgrade_timeout). The head is the business of the version's connection.
+ * (limits.write_timeout, while bytes or the end are unsent, moved when SL_MUX_PROGRESS of them have
+ * left or none is left: a client that opens its window byte by byte gains nothing), the raw channel
+ * after extended CONNECT (limits.upgrade_timeout). The head is the business of the version's
+ * connection.
  *
  * The end is as in exchange.h; on_done(), on_abort() and on_written() come at the end of the turn
  * (or in sl_mux_settle() and sl_mux_kill()), never inside an operation that the handler called. The
