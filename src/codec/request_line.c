@@ -41,7 +41,7 @@ bool sl_method_ok(struct sl_str m)
     return m.len > 0 && m.len <= SL_METHOD_MAX;
 }
 
-bool sl_target_ok(struct sl_str t)
+bool sl_request_target_ok(struct sl_str t)
 {
     for (size_t i = 0; i < t.len; i++) {
         unsigned char c = (unsigned char)t.p[i];
@@ -112,7 +112,7 @@ int sl_request_line_parse(struct sl_request_line *out, struct sl_str line)
     memset(out, 0, sizeof(*out));
     if (!cut(&rest, &out->method) || !cut(&rest, &out->target))
         return 400;
-    if (!sl_method_ok(out->method) || !sl_target_ok(out->target))
+    if (!sl_method_ok(out->method) || !sl_request_target_ok(out->target))
         return 400;
     if (rest.len != 8 || memcmp(rest.p, "HTTP/", 5) != 0 || rest.p[6] != '.')
         return 400;

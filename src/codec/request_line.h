@@ -37,7 +37,7 @@ long sl_request_line_find_end(const uint8_t *p, size_t len, size_t from);
 /* Its parts, for HTTP/2 and 3, which have no such line. */
 bool sl_method_ok(struct sl_str method);
 /* Visible ASCII, not empty; "#" begins a fragment, which is never sent. */
-bool sl_target_ok(struct sl_str target);
+bool sl_request_target_ok(struct sl_str target);
 /* `query` is SL_STR_NONE when there is none. */
 void sl_target_split(struct sl_str target, struct sl_str *path, struct sl_str *query);
 

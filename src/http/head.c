@@ -149,7 +149,7 @@ static int check_target(struct sl_head *h)
         return refuse(h, 405, "CONNECT is not served here");
     if (!sl_str_ieq(req->scheme, SL_STR("https")) && !sl_str_ieq(req->scheme, SL_STR("http")))
         return refuse(h, 400, "unknown :scheme");
-    if (!sl_target_ok(h->target) ||
+    if (!sl_request_target_ok(h->target) ||
         (h->target.p[0] != '/' &&
          !(sl_str_eq(h->target, SL_STR("*")) && sl_str_eq(req->method, SL_STR("OPTIONS")))))
         return refuse(h, 400, "bad :path");
