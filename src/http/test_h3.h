@@ -223,10 +223,10 @@ static inline void put_section(struct sl_buf *b, const char *fields)
 
     sl_buf_append(b, "\0\0", 2);
     while (list.len > 0 && sl_str_next(&list, '|', &item)) {
-        const char *colon = memmem(item.p + 1, item.len - 1, ": ", 2);
+        const char *colon = memchr(item.p + 1, ':', item.len - 1);
         size_t n = (size_t)(colon - item.p);
 
-        put_field(b, sl_str(item.p, n), sl_str(colon + 2, item.len - n - 2));
+        put_field(b, sl_str(item.p, n), sl_str_trim(sl_str(colon + 1, item.len - n - 1)));
     }
 }
 
