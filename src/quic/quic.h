@@ -18,6 +18,9 @@
  * on_ready(). The peer's address is always the validated one: after a migration on_migrated() says
  * that conn->remote has changed, never before the new path answered.
  *
+ * next(), wrote() and blocked() are called while a packet is being written: they look at what the
+ * app has queued and leave the connection alone, but for sl_quic_wake() and sl_quic_close().
+ *
  * Owner and thread: the endpoint's worker. A connection belongs to its endpoint until on_closed(),
  * the last call, after which it is freed at the end of the turn. Every callback may call
  * sl_quic_close(); none may free the endpoint.
@@ -46,7 +49,8 @@ struct sl_quic_chunk {
 
 /* Why a connection ended. */
 struct sl_quic_end {
-    int code; /* SL_E_CLOSED (by the peer, or idle), SL_E_TIMEOUT, SL_E_TLS, SL_E_PROTOCOL, ... */
+    int code; /* SL_E_CLOSED (by the peer, or idle), SL_E_CANCELLED (by us), SL_E_TIMEOUT, SL_E_TLS,
+                 SL_E_REFUSED, SL_E_RESET (stateless), SL_E_PROTOCOL */
     uint64_t error; /* of the CONNECTION_CLOSE frame, sent or received */
     bool is_app, is_remote;
     const char *reason; /* for the log; never NULL */
@@ -64,7 +68,9 @@ struct sl_quic_app {
                            size_t len, bool fin);
     /* The peer gave up its direction; `error` is the application's. */
     void (*on_stream_reset)(struct sl_quic_conn *c, int64_t id, void *stream, uint64_t error);
-    /* The peer wants nothing more of ours (the stream was reset in answer). */
+    /* The peer wants nothing more of ours (the stream was reset in answer). It comes when next()
+     * offers the stream again, inside a write as blocked() does, since ngtcp2 1.22 does not tell
+     * before; so does the reason: `error` is 0 there, on_stream_closed() has it. */
     void (*on_stream_stop)(struct sl_quic_conn *c, int64_t id, void *stream, uint64_t error);
     /* Both directions have ended and everything was acknowledged. The last call for the stream. */
     void (*on_stream_closed)(struct sl_quic_conn *c, int64_t id, void *stream, uint64_t error);

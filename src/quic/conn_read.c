@@ -1,0 +1,60 @@
+#include "quic/internal.h"
+
+/* A client's socket is bound to any address, so that the kernel chooses the one that leads there.
+ * Then it has one path, whatever address the answers were sent to. */
+static const struct sl_addr *local_of(const struct sl_qconn *c, const struct sl_udp_packet *packet)
+{
+    return c->pub.is_server ? &packet->local : &c->endpoint->local;
+}
+
+void sl_qconn_check(struct sl_qconn *c, int rc)
+{
+    const struct sl_quic_end idle = {.code = SL_E_CLOSED, .reason = "idle"};
+    const struct sl_quic_end late = {.code = SL_E_TIMEOUT, .reason = "the handshake took too long"};
+    const struct sl_quic_end noise = {.code = SL_E_PROTOCOL, .reason = "not a QUIC connection"};
+
+    switch (rc) {
+    case 0:
+        return;
+    case NGTCP2_ERR_IDLE_CLOSE:
+        sl_qconn_end(c, SL_QCONN_VANISHES, c->is_done ? &idle : &late);
+        return;
+    case NGTCP2_ERR_HANDSHAKE_TIMEOUT:
+        sl_qconn_end(c, SL_QCONN_VANISHES, &late);
+        return;
+    case NGTCP2_ERR_DROP_CONN:
+    case NGTCP2_ERR_RETRY:
+        sl_qconn_end(c, SL_QCONN_VANISHES, &noise);
+        return;
+    case NGTCP2_ERR_DRAINING:
+        sl_qconn_end_by_peer(c);
+        return;
+    case NGTCP2_ERR_CRYPTO:
+        sl_qconn_fail(c, SL_E_TLS, NGTCP2_CRYPTO_ERROR | ngtcp2_conn_get_tls_alert(c->ngtcp2),
+                      "the TLS handshake failed");
+        return;
+    default:
+        sl_qconn_fail(c, rc == NGTCP2_ERR_CALLBACK_FAILURE ? SL_E_SYSTEM : SL_E_PROTOCOL,
+                      ngtcp2_err_infer_quic_transport_error_code(rc), ngtcp2_strerror(rc));
+    }
+}
+
+void sl_qconn_read(struct sl_qconn *c, const struct sl_udp_packet *packet)
+{
+    ngtcp2_path path = sl_qconn_path(local_of(c, packet), &packet->remote);
+    ngtcp2_pkt_info info = {.ecn = packet->ecn};
+
+    if (c->ending != SL_QCONN_LIVES)
+        return;
+    sl_qconn_check(c, ngtcp2_conn_read_pkt(c->ngtcp2, &path, &info, packet->bytes, packet->len,
+                                           sl_quic_now(c->endpoint)));
+    sl_qconn_soon(c);
+}
+
+void sl_qconn_on_due(struct sl_quic_timer *t)
+{
+    struct sl_qconn *c = sl_container_of(t, struct sl_qconn, timer);
+
+    sl_qconn_check(c, ngtcp2_conn_handle_expiry(c->ngtcp2, sl_quic_now(c->endpoint)));
+    sl_qconn_soon(c);
+}
