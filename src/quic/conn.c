@@ -12,7 +12,7 @@ struct sl_qconn *sl_qconn_new(struct sl_quic_endpoint *e, bool is_server)
     c->timer.on_due = sl_qconn_on_due;
     sl_list_init(&c->cids);
     sl_list_init(&c->datagrams);
-    sl_list_append(&e->conns, &c->link);
+    sl_list_append(is_server ? &e->conns : &e->clients, &c->link);
     e->n_conns++;
     if (is_server) {
         c->is_shaking = true;
@@ -146,7 +146,7 @@ int sl_quic_rebind(struct sl_quic_conn *pub)
 
     if (rc < 0)
         return rc;
-    sl_list_each(&e->conns, it)
+    sl_list_each(&e->clients, it)
     {
         struct sl_qconn *c = sl_container_of(it, struct sl_qconn, link);
 

@@ -116,7 +116,7 @@ int sl_qconn_begin_client(struct sl_qconn *c, const struct sl_addr *remote, stru
     if ((rc = sl_quic_cid_make(&scid, c->endpoint->worker)) < 0)
         return rc;
     if (ngtcp2_conn_client_new(&c->ngtcp2, &dcid, &scid, &path, NGTCP2_PROTO_VER_V1,
-                               &sl_quic_client_callbacks, &settings, &params, NULL, c) != 0)
+                               c->endpoint->client_callbacks, &settings, &params, NULL, c) != 0)
         return SL_E_PROTOCOL;
     if ((rc = add_cid(c, &scid)) < 0)
         return rc;

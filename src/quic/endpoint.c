@@ -73,7 +73,9 @@ struct sl_quic_endpoint *sl_quic_endpoint_new_on(struct sl_quic_wire *wire,
     e->user = opts->user;
     e->worker = opts->worker;
     e->local = *local;
+    e->client_callbacks = &sl_quic_client_callbacks;
     sl_list_init(&e->conns);
+    sl_list_init(&e->clients);
     sl_list_init(&e->ready);
     sl_list_init(&e->ghosts);
     return e;
@@ -99,25 +101,26 @@ int sl_quic_endpoint_new_client(struct sl_quic_endpoint **out, const struct sl_a
     return rc;
 }
 
-static void close_all(struct sl_quic_endpoint *e)
+static void close_all(struct sl_list *conns)
 {
     struct sl_quic_end end = {.code = SL_E_CANCELLED, .reason = "the endpoint ends"};
 
-    sl_list_each(&e->conns, it)
+    sl_list_each(conns, it)
     {
         struct sl_qconn *c = sl_container_of(it, struct sl_qconn, link);
 
         sl_qconn_end(c, SL_QCONN_CLOSES, &end);
         sl_qconn_finish(c);
     }
-    sl_quic_out_flush(e);
 }
 
 void sl_quic_endpoint_free(struct sl_quic_endpoint *e)
 {
     if (e == NULL)
         return;
-    close_all(e);
+    close_all(&e->conns);
+    close_all(&e->clients);
+    sl_quic_out_flush(e);
     sl_quic_ghosts_clear(e);
     sl_loop_unsoon(&e->task);
     sl_quic_timers_clear(&e->timers);
@@ -164,6 +167,24 @@ static bool forward(struct sl_quic_endpoint *e, const struct sl_udp_packet *pack
     return true;
 }
 
+/* A stateless reset has no connection id, but noise where one would be. Who else sends us short
+ * packets that nobody knows? So those that talk to this address have a look. */
+static bool offer_to_clients(struct sl_quic_endpoint *e, const struct sl_udp_packet *packet)
+{
+    bool is_offered = false;
+
+    sl_list_each(&e->clients, it)
+    {
+        struct sl_qconn *c = sl_container_of(it, struct sl_qconn, link);
+
+        if (!sl_addr_eq(&c->pub.remote, &packet->remote))
+            continue;
+        sl_qconn_read(c, packet);
+        is_offered = true;
+    }
+    return is_offered;
+}
+
 /* Nobody here has this connection id. An Initial may carry one that its client made up, even one
  * that looks like ours, and is never forwarded. */
 static void take_unknown(struct sl_quic_endpoint *e, const struct sl_udp_packet *packet,
@@ -174,6 +195,8 @@ static void take_unknown(struct sl_quic_endpoint *e, const struct sl_udp_packet 
 
     if (is_long && ngtcp2_accept(&hd, packet->bytes, packet->len) == 0)
         sl_quic_accept(e, packet, &hd);
+    else if (!is_long && offer_to_clients(e, packet))
+        return;
     else if (may_forward && forward(e, packet, ids))
         return;
     else if (!is_long && sl_quic_cid_worker(ids->dcid) == e->worker)

@@ -65,16 +65,18 @@ struct sl_quic_endpoint {
     void *user;
     struct sl_addr local; /* of the socket */
     struct sl_map cids;
-    struct sl_list conns;
-    struct sl_list ready;  /* connections that want to run */
-    struct sl_list ghosts; /* oldest first */
+    struct sl_list conns;   /* those that came */
+    struct sl_list clients; /* those that we made */
+    struct sl_list ready;   /* connections that want to run */
+    struct sl_list ghosts;  /* oldest first */
     size_t n_conns, n_handshakes, n_ghosts;
     struct sl_quic_timers timers;
     struct sl_quic_out out;
     struct sl_task_link task;
     struct sl_quic_endpoint_stats stats;
-    uint64_t answers_ns; /* when counting `n_answers` began */
-    uint32_t n_answers;  /* stateless ones */
+    uint64_t answers_ns;                      /* when counting `n_answers` began */
+    uint32_t n_answers;                       /* stateless ones */
+    const ngtcp2_callbacks *client_callbacks; /* tests put others here, of clients that misbehave */
     unsigned worker;
     bool is_stopped;
 };
