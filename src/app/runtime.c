@@ -228,7 +228,7 @@ static void watch_signals(struct sl_runtime *rt)
 
 static int set_up(struct sl_runtime *rt, struct sl_err *err)
 {
-    struct sl_tls_server_opts tls = {0};
+    struct sl_tls_server_opts tls = {.http2 = true};
     int rc;
 
     if ((rc = sl_loop_new(&rt->loop)) < 0)

@@ -123,6 +123,16 @@ struct sl_http_limits {
     uint32_t head_timeout, body_timeout, write_timeout, idle_timeout, upgrade_timeout;
     uint64_t max_discard;  /* unread request body that is swallowed to keep a connection alive */
     uint64_t max_requests; /* per connection; 0: no limit */
+    /* HTTP/2 and 3: concurrent requests of a connection, and the body bytes that it may have on the
+     * way to a handler that does not take them, of one stream and of all. */
+    uint32_t max_streams, stream_window, conn_window;
+    /* HTTP/2: frames of one connection in a minute that cost us more than the client. */
+    uint32_t max_resets; /* of streams: the client's own, and ours that it provoked */
+    uint32_t max_pings, max_settings, max_priorities, max_empty_data, max_unknown_frames;
+    uint32_t max_window_updates; /* beyond what the bytes and requests of the connection call for */
+    /* HTTP/2: entries in one SETTINGS frame, CONTINUATION frames in one head, answers to PING and
+     * SETTINGS that the client lets wait unread. */
+    uint32_t max_settings_entries, max_continuations, max_unread_acks;
 };
 
 #define SL_HTTP_LIMITS_DEFAULT                                                                     \
@@ -137,6 +147,19 @@ struct sl_http_limits {
         .idle_timeout = 60000,                                                                     \
         .upgrade_timeout = 3600000,                                                                \
         .max_discard = 1 << 20,                                                                    \
+        .max_streams = 128,                                                                        \
+        .stream_window = 256 * 1024,                                                               \
+        .conn_window = 1 << 20,                                                                    \
+        .max_resets = 1000,                                                                        \
+        .max_pings = 600,                                                                          \
+        .max_settings = 100,                                                                       \
+        .max_priorities = 2000,                                                                    \
+        .max_empty_data = 1000,                                                                    \
+        .max_unknown_frames = 1000,                                                                \
+        .max_window_updates = 2000,                                                                \
+        .max_settings_entries = 32,                                                                \
+        .max_continuations = 8,                                                                    \
+        .max_unread_acks = 256,                                                                    \
     }
 
 extern const struct sl_http_limits sl_http_limits_default;
@@ -170,6 +193,10 @@ struct sl_http_service {
 /* Takes the stream, which is ready. `peer` must live until on_closed. `first`: bytes already read.
  */
 struct sl_http_conn *sl_h1_serve(struct sl_stream **stream, const struct sl_http_service *service,
+                                 const struct sl_peer *peer, const uint8_t *first, size_t n_first);
+
+/* The same for HTTP/2, over TLS with ALPN "h2" or in plain by a client that knows beforehand. */
+struct sl_http_conn *sl_h2_serve(struct sl_stream **stream, const struct sl_http_service *service,
                                  const struct sl_peer *peer, const uint8_t *first, size_t n_first);
 
 /* No further request: close now when idle, else after the exchanges in progress (HTTP/2 and 3 say

@@ -260,6 +260,10 @@ static void deliver_in(struct sl_mux_stream *s)
     sl_buf_clear(&in);
 }
 
+/* Smaller pieces reach the handler together at the end of the turn, and so does the end of the
+ * body: for most of them a handler makes a system call. */
+enum { GATHER_MAX = 4096 };
+
 void sl_mux_on_body(struct sl_mux_stream *s, const uint8_t *bytes, size_t len, bool fin)
 {
     if (fin && s->head.status != 0 && s->ex.handler != &refusal) {
@@ -272,13 +276,11 @@ void sl_mux_on_body(struct sl_mux_stream *s, const uint8_t *bytes, size_t len, b
     if (!wants_bytes(s)) {
         if (len > 0)
             s->ops->consume(s, len);
-    } else if (s->body_on && sl_buf_len(&s->in) == 0 && !s->ex.request_ended) {
-        if (len > 0 || fin)
-            deliver(s, bytes, len);
-        if (s->is_raw && fin)
-            later(s); /* that may have been the end of the exchange */
+    } else if (s->body_on && len >= GATHER_MAX && sl_buf_len(&s->in) == 0 && !s->ex.request_ended) {
+        deliver(s, bytes, len);
     } else {
         sl_buf_append(&s->in, bytes, len);
+        later(s);
     }
     update(s, true);
 }

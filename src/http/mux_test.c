@@ -112,13 +112,14 @@ static const struct sl_mux_ops ops = {on_submit, on_submit_interim, on_write,
 static struct {
     struct sl_exchange *ex;
     struct sl_buf body;
-    int n_requests, n_fin, n_written, n_done, n_abort, abort_code, refused;
+    int n_requests, n_calls, n_fin, n_written, n_done, n_abort, abort_code, refused;
 } seen;
 
 static void on_body(struct sl_exchange *ex, const uint8_t *bytes, size_t len, bool fin)
 {
     sl_check(ex == seen.ex);
     sl_buf_append(&seen.body, bytes, len);
+    seen.n_calls++;
     seen.n_fin += fin;
 }
 
@@ -268,6 +269,7 @@ static void an_answer_without_body_is_one_frame(void)
 
 static void a_body_waits_until_it_is_wanted(void)
 {
+    static const uint8_t big[16 * 1024];
     struct sl_mux_stream *s;
 
     begin();
@@ -280,16 +282,22 @@ static void a_body_waits_until_it_is_wanted(void)
     settle();
     sl_check_str(sl_buf_str(&seen.body), SL_STR("abc"));
     sl_check(wire.n_consumed == 3);
-    sl_mux_on_body(s, (const uint8_t *)"de", 2, false);
-    sl_check(wire.n_consumed == 5);
+    sl_mux_on_body(s, (const uint8_t *)"d", 1, false);
+    sl_mux_on_body(s, (const uint8_t *)"e", 1, false);
+    sl_check(seen.n_calls == 1);
+    settle();
+    sl_check(seen.n_calls == 2 && wire.n_consumed == 5); /* small pieces come together */
+    sl_mux_on_body(s, big, sizeof(big), false);
+    sl_check(seen.n_calls == 3 && wire.n_consumed == 5 + sizeof(big));
     sl_exchange_read(seen.ex, false);
     field(s, "x-sum", "1");
     sl_mux_on_body(s, (const uint8_t *)"f", 1, true);
     sl_check(seen.n_fin == 0 && !seen.ex->request_ended);
     sl_exchange_read(seen.ex, true);
     settle();
-    sl_check_str(sl_buf_str(&seen.body), SL_STR("abcdef"));
-    sl_check(seen.n_fin == 1 && wire.n_consumed == 6 && seen.ex->request_ended);
+    sl_check(sl_buf_len(&seen.body) == 6 + sizeof(big));
+    sl_check(seen.n_fin == 1 && seen.n_calls == 4 && wire.n_consumed == 6 + sizeof(big) &&
+             seen.ex->request_ended);
     sl_check_str(sl_headers_get(&seen.ex->req.trailers, SL_STR("x-sum")), SL_STR("1"));
     sl_mux_kill(s, SL_E_RESET);
     sl_check(seen.n_abort == 1 && seen.abort_code == SL_E_RESET);

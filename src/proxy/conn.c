@@ -95,10 +95,12 @@ static void conn_fail(struct sl_conn *c, const char *doing, const char *why)
 
 static void serve_http(struct sl_conn *c)
 {
+    bool is_h2 = c->peer.is_tls && sl_str_eq(sl_tls_alpn(c->stream), SL_STR("h2"));
+
     c->stage = SL_CONN_HTTP;
     sl_deadline_stop(&c->deadline);
-    c->http = sl_h1_serve(&c->stream, &c->proxy->service->http, &c->peer, sl_buf_at(&c->first),
-                          sl_buf_len(&c->first));
+    c->http = (is_h2 ? sl_h2_serve : sl_h1_serve)(&c->stream, &c->proxy->service->http, &c->peer,
+                                                  sl_buf_at(&c->first), sl_buf_len(&c->first));
     sl_buf_clear(&c->first);
     if (c->proxy->is_draining)
         sl_http_conn_drain(c->http);
