@@ -11,7 +11,6 @@ import json
 import os
 import resource
 import statistics
-import subprocess
 import sys
 import time
 
@@ -29,14 +28,9 @@ CASES = {
     "handshake": ("handshake", "/", 32),
     "resume": ("resume", "/", 1),
     "idle": ("idle", "/", 2000),
+    "h3-idle": ("h3-idle", "/", 1000),
 }
-
-
-def h2load_speaks_h3(program):
-    try:
-        return "--h3" in subprocess.run([program, "--help"], capture_output=True, text=True).stdout
-    except OSError:
-        return False
+IDLE = ("idle", "h3-idle")
 
 
 def run_load(kind, port, path, connections, args):
@@ -44,29 +38,28 @@ def run_load(kind, port, path, connections, args):
         return load.wrk(port, path, connections, args.seconds, close=kind == "handshake")
     if kind == "resume":
         return load.resume(port, args.seconds)
-    if kind == "h3" and not h2load_speaks_h3(args.h2load):
-        return load.curl_h3(port, path, connections, args.seconds)
-    return load.h2load(port, path, connections, args.seconds, args.h2load, http3=kind == "h3")
+    if kind == "h3":
+        return load.h3load(port, path, connections, args.seconds)
+    return load.h2load(port, path, connections, args.seconds)
 
 
-def measure_idle(field, name, connections, args):
+def measure_idle(field, name, kind, connections, args):
     """What a held connection adds to a freshly started proxy: one that has served keeps memory for the next round."""
     field.stop(name)
     start(field, name, args)
     before = field.memory_kib(name)
-    held = load.hold_idle(PEERS[name].port, connections)
-    time.sleep(1)
-    grown = field.memory_kib(name) - before
-    for sock in held:
-        sock.close()
+    hold = load.hold_h3 if kind == "h3-idle" else load.hold_idle
+    with hold(PEERS[name].port, connections):
+        time.sleep(1)
+        grown = field.memory_kib(name) - before
     return {"figure": grown / connections, "note": ""}
 
 
 def measure(field, name, kind, path, connections, args):
     """One round for one proxy: the figure of the case, and the load that made it."""
     connections = args.connections or connections
-    if kind == "idle":
-        return measure_idle(field, name, connections, args)
+    if kind in IDLE:
+        return measure_idle(field, name, kind, connections, args)
     before = field.cpu_seconds(name)
     done = run_load(kind, PEERS[name].port, path, connections, args)
     spent = field.cpu_seconds(name) - before
@@ -85,7 +78,7 @@ def start(field, name, args):
 
 def run_case(case, args):
     kind, path, connections = CASES[case]
-    names = [name for name in args.peers.split(",") if kind != "h3" or PEERS[name].http3]
+    names = [name for name in args.peers.split(",") if not kind.startswith("h3") or PEERS[name].http3]
     rows = {name: [] for name in names}
     with Field(tickets=kind == "resume") as field:
         field.start_origin()
@@ -102,7 +95,7 @@ def medians(rows, key):
 
 
 def show(case, rows, rounds):
-    idle = CASES[case][0] == "idle"
+    idle = CASES[case][0] in IDLE
     figure = medians(rows, "figure")
     others = [value for name, value in figure.items() if not name.startswith("sluice")]
     print(f"{case}: {'KiB per connection' if idle else 'CPU us per request'}, median of {rounds}; ratio to the best other")
@@ -123,7 +116,6 @@ def arguments():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=5, help="length of one round")
     parser.add_argument("--connections", type=int, help="instead of the case's own number")
-    parser.add_argument("--h2load", default="h2load", help="one that speaks HTTP/3 for the h3 cases; else curl is used")
     parser.add_argument("--sluice", help="the command of `sluice`; {config} is a standalone configuration file")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()

@@ -1,14 +1,15 @@
 """The load generators: each puts one kind of load on a port and says how many requests were answered well."""
+import contextlib
 import dataclasses
 import re
-import signal
 import socket
 import ssl
 import subprocess
 import time
 
-from harness import LOAD_CORE
+from harness import HERE, LOAD_CORE
 
+H3LOAD = str(HERE.parent / "build/release/h3load")
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n"
 
 
@@ -20,16 +21,11 @@ class Load:
     note: str = ""
 
 
-def on_load_core(argv, seconds=None):
-    """Runs a program beside the origin; one that does not end by itself is stopped after a while."""
-    proc = subprocess.Popen(
+def on_load_core(argv):
+    """Runs a program beside the origin; what it said."""
+    return subprocess.run(
         ["taskset", "-c", str(LOAD_CORE), *argv], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    try:
-        return proc.communicate(timeout=seconds)[0]
-    except subprocess.TimeoutExpired:
-        proc.send_signal(signal.SIGTERM)
-        return proc.communicate()[0]
+    ).stdout
 
 
 def wrk(port, path, connections, seconds, close=False):
@@ -45,33 +41,35 @@ def wrk(port, path, connections, seconds, close=False):
     return Load(int(done[1]), seconds, p99[1] if p99 else "-", bad[0].strip() if bad else "")
 
 
-def h2load(port, path, connections, seconds, program="h2load", http3=False):
-    version = "--h3" if http3 else "--alpn-list=h2"
-    where = f"--connect-to=127.0.0.1:{port}"
-    out = on_load_core(
-        [program, version, where, "-t1", f"-c{connections}", "-m8", "-D", str(seconds), f"https://localhost:{port}{path}"]
-    )
+def report_of(program, out):
+    """Reads what h2load says at its end, and h3load like it."""
     done = re.search(r"(\d+) succeeded, (\d+) failed", out)
     if not done:
         raise SystemExit(f"{program}: {out}")
     p99 = re.search(r"^request\s*:(?:\s+\S+){4}\s+(\S+)", out, re.M)
-    return Load(int(done[1]), seconds, p99[1] if p99 else "-", "" if done[2] == "0" else f"{done[2]} failed")
+    lost = re.search(r"connections: (\d+) refused, (\d+) lost", out)
+    notes = [f"{done[2]} failed"] * (done[2] != "0")
+    if lost and lost.groups() != ("0", "0"):
+        notes.append(f"connections {lost[1]} refused, {lost[2]} lost")
+    return int(done[1]), p99[1] if p99 else "-", ", ".join(notes)
 
 
-def curl_h3(port, path, connections, seconds):
-    """HTTP/3 without an h2load that speaks it: slower, but what is measured is the proxy's time per request."""
+def h2load(port, path, connections, seconds):
     out = on_load_core(
-        ["stdbuf", "-oL", "curl", "-sk", "--http3-only", "-Z", "--parallel-max", str(connections)]
-        + ["-o", "/dev/null", "-w", "%{http_code} %{time_total}\n"]
-        + [f"https://localhost:{port}{path}?[1-10000000]", "--connect-to", f"::127.0.0.1:{port}"],
-        seconds,
+        ["h2load", "--alpn-list=h2", f"--connect-to=127.0.0.1:{port}", "-t1", f"-c{connections}", "-m8"]
+        + ["-D", str(seconds), f"https://localhost:{port}{path}"]
     )
-    answers = [line.split() for line in out.splitlines()[:-1]]
-    times = sorted(float(time_s) for code, time_s in answers if code == "200")
-    if not times:
-        raise SystemExit(f"curl: {out[-500:]}")
-    bad = len(answers) - len(times)
-    return Load(len(times), seconds, f"{times[len(times) * 99 // 100] * 1000:.2f}ms", f"{bad} failed" if bad else "")
+    count, p99, note = report_of("h2load", out)
+    return Load(count, seconds, p99, note)
+
+
+def h3load(port, path, connections, seconds):
+    out = on_load_core(
+        [H3LOAD, f"--connect-to=127.0.0.1:{port}", f"-c{connections}", "-m8"]
+        + ["-D", str(seconds), f"https://localhost:{port}{path}"]
+    )
+    count, p99, note = report_of("h3load", out)
+    return Load(count, seconds, p99, note)
 
 
 def client_context():
@@ -114,8 +112,9 @@ def resume(port, seconds):
     return Load(count, time.monotonic() - begun, "-", ", ".join(notes))
 
 
+@contextlib.contextmanager
 def hold_idle(port, connections):
-    """Opens connections, has one request answered on each, and returns them open."""
+    """Opens connections, has one request answered on each, and keeps them open."""
     context, held = client_context(), []
     for _ in range(connections):
         sock = connect(context, port)
@@ -123,4 +122,22 @@ def hold_idle(port, connections):
         if not sock.recv(4096).startswith(b"HTTP/1.1 200"):
             raise SystemExit(f"port {port} did not answer 200")
         held.append(sock)
-    return held
+    yield
+    for sock in held:
+        sock.close()
+
+
+@contextlib.contextmanager
+def hold_h3(port, connections):
+    """The same over HTTP/3: h3load keeps them open until its input ends."""
+    proc = subprocess.Popen(
+        ["taskset", "-c", str(LOAD_CORE), H3LOAD, "--hold", f"-c{connections}"]
+        + [f"--connect-to=127.0.0.1:{port}", f"https://localhost:{port}/"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    if not proc.stdout.readline().startswith("holding"):
+        raise SystemExit(f"h3load could not hold {connections} connections to port {port}")
+    yield
+    proc.communicate("")
