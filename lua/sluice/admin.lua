@@ -201,6 +201,14 @@ endpoints["/statistics"] = {
       bytesIn = stats.bytes_in,
       bytesOut = stats.bytes_out,
       requests = stats.requests,
+      http2Requests = stats.http2_requests,
+      http3Requests = stats.http3_requests,
+      quic = {
+        handshakes = stats.quic_handshakes,
+        retries = stats.quic_retries,
+        dropped = stats.quic_dropped,
+        forwarded = stats.quic_forwarded,
+      },
       errors = stats.errors,
       perRoute = per_route(stats),
     })

@@ -21,9 +21,6 @@ local typedsocket = require "sluice.typedsocket"
 local coreflow = {}
 coreflow.__index = coreflow
 
--- The data plane serves no HTTP/3 yet; what is announced must be there.
-local has_http3 = false
-
 -- Seconds between two applications, so that a storm of pushes costs two a second at most.
 local interval = 0.5
 
@@ -31,14 +28,13 @@ local interval = 0.5
 local most_said, most_logged = 20, 100
 
 --- @tparam table settings see sluice.coreflow.settings
--- @tparam[opt] table with `connect` for sluice.typedsocket; `http3`
+-- @tparam[opt] table with `connect` for sluice.typedsocket
 function coreflow.new(settings, with)
   local self = setmetatable({
     _settings = {
       http_port = settings.http_port, https_port = settings.https_port,
       alt_svc_port = settings.alt_svc_port, version = sluice.version,
     },
-    _has_http3 = with and with.http3 or has_http3,
     _live = {}, -- { label, entry, spec } by label
     _told = {}, -- complaint by label, as logged
   }, coreflow)
@@ -68,9 +64,6 @@ local function compile(self, entry)
   spec, err = routes.compile_one(route)
   if not spec then
     return nil, configs.in_words(err)
-  end
-  if self._has_http3 then
-    configs.add_http3(spec, self._settings.alt_svc_port)
   end
   return spec
 end

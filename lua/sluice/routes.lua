@@ -6,6 +6,7 @@
 
 local action = require "sluice.routes.action"
 local check = require "sluice.check"
+local http3 = require "sluice.routes.http3"
 local keys = require "sluice.routes.keys"
 local match = require "sluice.routes.match"
 local policy = require "sluice.policy"
@@ -39,8 +40,9 @@ local function compile_route(c, value, index)
   if route.priority ~= nil then
     spec.priority = c:integer(route.priority, -2147483648, 2147483647, "a priority", "priority")
   end
-  match.compile(c, route.match, spec)
+  local transport = match.compile(c, route.match, spec)
   action.compile(c, route.action, spec)
+  http3.compile(c, transport, route.action, spec)
   security.compile(c, route, spec)
   return spec, is_enabled
 end

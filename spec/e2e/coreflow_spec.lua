@@ -148,7 +148,7 @@ describe("Coreflow mode", function()
       assert.equal(200, response.status)
       local _, version = sluice.run { "version" }
       assert.equal(version:match("%d+%.%d+%.%d+"), response.headers.servezone_coretraffic_version)
-      assert.is_nil(response.headers["alt-svc"])
+      assert.equal('h3=":443"; ma=86400', response.headers["alt-svc"])
     end)
 
     it("serves the good hosts of a push that has bad ones, and tells Coreflow", function()

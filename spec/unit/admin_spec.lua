@@ -289,12 +289,16 @@ describe("the admin API", function()
     world.stats = {
       active_connections = 2, total_connections = 9, requests = 7, errors = 1, bytes_in = 100,
       bytes_out = 200, routes_count = 1, listening_ports = { 443 }, uptime = 12.5,
+      http2_requests = 3, http3_requests = 2, quic_handshakes = 4, quic_retries = 5,
+      quic_dropped = 6, quic_forwarded = 8,
       per_route = {
         app = { requests = 7, errors = 1, active = 2, bytes_in = 100, bytes_out = 200 } },
     }
     assert.same({
       activeConnections = 2, totalConnections = 9, routesCount = 1, listeningPorts = { 443 },
       uptimeSeconds = 12.5, bytesIn = 100, bytesOut = 200, requests = 7, errors = 1,
+      http2Requests = 3, http3Requests = 2,
+      quic = { handshakes = 4, retries = 5, dropped = 6, forwarded = 8 },
       perRoute = { app = {
         requests = 7, errors = 1, activeConnections = 2, bytesIn = 100, bytesOut = 200 } },
     }, select(2, ask("GET", "/statistics")))

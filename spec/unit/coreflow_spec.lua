@@ -165,15 +165,12 @@ describe("coreflow", function()
     assert.is_nil(last()[3].users)
   end)
 
-  it("announces HTTP/3 on the outer port once there is any", function()
+  it("serves HTTP/3, too, and announces it on the outer port", function()
     push { entry "a.test" }
-    assert.equal("tcp", last()[2].transport)
-    assert.is_nil(last()[2].alt_svc_port)
-    service = make { http3 = true }
-    push { entry "a.test" }
-    assert.equal("all", last()[2].transport)
-    assert.equal(443, last()[2].alt_svc_port)
-    assert.is_nil(last()[1].alt_svc_port)
+    assert.same({ "all", 443, 86400 },
+      { last()[2].transport, last()[2].alt_svc_port, last()[2].alt_svc_max_age })
+    assert.equal("tcp", last()[1].transport)
+    assert.is_nil(last()[1].alt_svc_max_age)
   end)
 
   it("takes an empty push for what it is", function()

@@ -229,18 +229,80 @@ describe("routes.compile", function()
         "routes[1].match.headers.x: must be a string without line breaks, not 5")
     end)
 
-    it("knows transports and protocols", function()
-      local spec, notes = compiled(with_match { transport = "all", protocol = "http" })
-      assert.equal("all", spec.transport)
-      assert.equal("http", spec.protocol)
-      assert.same({ "routes[0].match.transport: served over TCP; QUIC is not in this version" },
-        notes.warnings)
-      refused(with_match { transport = "udp" },
-        'routes[1].match.transport: "udp": UDP routes are not supported yet')
+    it("knows protocols", function()
+      assert.equal("http", compiled(with_match { protocol = "http" }).protocol)
       refused(with_match { protocol = "ftp" }, 'routes[1].match.protocol: "ftp" is not one of '
         .. '"http", "http3", "quic", "tcp", "udp"')
+      refused(with_match { protocol = "quic" }, 'routes[1].match.protocol: "quic": QUIC is not '
+        .. 'passed on; say "http3" for HTTP/3')
       refused(with_match { tlsVersion = { "TLSv1.3" } },
         "routes[1].match.tlsVersion: matching by TLS version is not supported")
+    end)
+  end)
+
+  describe("HTTP/3", function()
+    local function with(match, action)
+      local r = with_match(match)
+      r.action.tls = { mode = "terminate", certificate = "self-signed" }
+      for key, value in pairs(action or {}) do
+        r.action[key] = value
+      end
+      return r
+    end
+
+    local function quic(options, match)
+      return with(match or { transport = "all" }, { udp = { quic = options } })
+    end
+
+    it("is announced for a day, on the port that the visitor came to", function()
+      local spec, notes = compiled(with { transport = "all", protocol = "http" })
+      assert.same({ "all", "http", 86400 }, { spec.transport, spec.protocol, spec.alt_svc_max_age })
+      assert.is_nil(spec.alt_svc_port)
+      assert.same({}, notes.warnings)
+    end)
+
+    it("is announced as action.udp.quic says", function()
+      local spec, notes = compiled(quic { altSvcPort = 443, altSvcMaxAge = 60 })
+      assert.same({ 443, 60 }, { spec.alt_svc_port, spec.alt_svc_max_age })
+      assert.same({}, notes.warnings)
+      assert.equal("tcp", compiled(quic { enableHttp3 = false }).transport)
+      refused(quic { altSvcPort = 0 }, "routes[1].action.udp.quic.altSvcPort: 0 is not a port "
+        .. "(1 to 65535)")
+      refused(quic { altsvcport = 1 },
+        'routes[1].action.udp.quic.altsvcport: unknown key (did you mean "altSvcPort"?)')
+    end)
+
+    it("says what is for all routes together", function()
+      local _, notes = compiled(quic { maxIdleTimeout = 30000 })
+      assert.same({ "routes[0].action.udp.quic.maxIdleTimeout: ignored: is for all routes "
+        .. "together: see quic_idle_timeout in the limits of the script" }, notes.warnings)
+    end)
+
+    it("can come alone", function()
+      local spec = compiled(with { protocol = "http3" })
+      assert.same({ "udp", "http" }, { spec.transport, spec.protocol })
+      assert.is_nil(spec.alt_svc_max_age)
+      assert.equal("udp", compiled(with { transport = "udp", protocol = "http3" }).transport)
+      assert.equal("all", compiled(with { transport = "all", protocol = "http3" }).transport)
+      refused(with { transport = "tcp", protocol = "http3" },
+        'routes[1].match.protocol: "http3" does not go over TCP: say transport "udp" or "all"')
+      refused(with { transport = "udp" }, "routes[1].match.transport: UDP routes are not "
+        .. 'supported yet; for HTTP/3 alone say protocol "http3"')
+    end)
+
+    it("needs TLS that ends here, and requests", function()
+      local spec, notes = compiled(with_match { transport = "all" })
+      assert.equal("tcp", spec.transport)
+      assert.same({ "routes[0].match.transport: served over TCP only: HTTP/3 needs TLS that ends "
+        .. "here (action.tls)" }, notes.warnings)
+      notes = select(2, compiled(with { transport = "all", protocol = "tcp" }))
+      assert.same({ "routes[0].match.transport: served over TCP only: HTTP/3 carries requests, "
+        .. 'not bytes (protocol "tcp")' }, notes.warnings)
+      refused(with_match { protocol = "http3" },
+        "routes[1].match.transport: HTTP/3 needs TLS that ends here (action.tls)")
+      notes = select(2, compiled(quic({}, {})))
+      assert.same({ 'routes[0].action.udp: has no effect without match.transport "all"' },
+        notes.warnings)
     end)
   end)
 

@@ -1,29 +1,14 @@
 /*
  * From the control thread to every worker: a snapshot, with the listeners that it needs, and
  * settings.
- *
- * Ports are bound here, before any worker hears of the snapshot: a port that cannot be had refuses
- * the whole of it.
  */
-#include <errno.h>
-#include <stdlib.h>
-#include <unistd.h>
 #include "app/runtime.h"
 #include "base/log.h"
-#include "net/listener.h"
-
-struct new_port {
-    uint16_t number;
-    int *fds; /* one for each worker; -1 once handed over */
-};
 
 struct publishing {
     struct sl_runtime *rt;
     struct sl_snapshot *snapshot;
-    struct new_port *added;
-    size_t n_added;
-    uint16_t *removed;
-    size_t n_removed;
+    struct sl_ports_change ports;
     unsigned n_left;
     bool policy_changed;
     void (*done)(void *arg, const struct sl_err *err);
@@ -36,135 +21,16 @@ struct delivery {
     struct sl_worker *worker;
 };
 
-/* --- ports --- */
-
-static bool is_listening(const struct sl_runtime *rt, uint16_t port)
+static bool has_quic(const struct sl_runtime *rt)
 {
-    for (size_t i = 0; i < rt->n_ports; i++) {
-        if (rt->ports[i] == port)
-            return true;
-    }
-    return false;
-}
-
-static bool is_wanted(const struct sl_snapshot *s, uint16_t port)
-{
-    const struct sl_port_info *info = sl_snapshot_port(s, port);
-
-    return info != NULL && (info->transport & SL_TRANSPORT_TCP);
-}
-
-/* [::] takes IPv4, too; a kernel without IPv6 gets 0.0.0.0. */
-static int bind_any(int *fd, uint16_t port, bool reuseport, struct sl_err *err)
-{
-    static const char *const any[] = {"::", "0.0.0.0"};
-    int rc = 0;
-
-    for (size_t i = 0; i < SL_COUNT(any); i++) {
-        struct sl_addr at;
-
-        (void)sl_addr_parse(&at, sl_str_c(any[i]), port);
-        rc = sl_socket_listen(fd, &at, reuseport, err);
-        if (rc == 0 || rc == SL_E_IN_USE || rc == SL_E_DENIED)
-            return rc;
-    }
-    return rc;
-}
-
-/* SO_REUSEPORT would let a second sluice share the port in silence: first try whether the port is
- * free without it. */
-static int probe(uint16_t port, struct sl_err *err)
-{
-    int fd, rc = bind_any(&fd, port, false, err);
-
-    if (rc == 0)
-        close(fd);
-    return rc;
-}
-
-static int bind_port(struct publishing *p, uint16_t port)
-{
-    struct new_port *added = &p->added[p->n_added++];
-    int rc;
-
-    added->number = port;
-    added->fds = sl_alloc(p->rt->n_workers * sizeof(int));
-    for (unsigned i = 0; i < p->rt->n_workers; i++)
-        added->fds[i] = -1;
-    if ((rc = probe(port, &p->err)) < 0)
-        return rc;
-    for (unsigned i = 0; i < p->rt->n_workers; i++) {
-        if ((rc = bind_any(&added->fds[i], port, true, &p->err)) < 0)
-            return rc;
-    }
-    return 0;
-}
-
-static int bind_new_ports(struct publishing *p)
-{
-    const struct sl_port_info *ports;
-    size_t n = sl_snapshot_ports(p->snapshot, &ports);
-    int rc;
-
-    p->added = sl_zalloc((n + 1) * sizeof(*p->added));
-    for (size_t i = 0; i < n; i++) {
-        if (!(ports[i].transport & SL_TRANSPORT_TCP) || is_listening(p->rt, ports[i].port))
-            continue;
-        if ((rc = bind_port(p, ports[i].port)) < 0)
-            return sl_err_prefix(&p->err, "port %u: ", ports[i].port);
-    }
-    return 0;
-}
-
-static void find_removed_ports(struct publishing *p)
-{
-    p->removed = sl_alloc((p->rt->n_ports + 1) * sizeof(*p->removed));
-    for (size_t i = 0; i < p->rt->n_ports; i++) {
-        if (!is_wanted(p->snapshot, p->rt->ports[i]))
-            p->removed[p->n_removed++] = p->rt->ports[i];
-    }
-}
-
-static int compare_ports(const void *a, const void *b)
-{
-    return *(const uint16_t *)a - *(const uint16_t *)b;
-}
-
-static void remember_ports(struct publishing *p)
-{
-    struct sl_runtime *rt = p->rt;
-    uint16_t *ports = sl_alloc((rt->n_ports + p->n_added + 1) * sizeof(*ports));
-    size_t n = 0;
-
-    for (size_t i = 0; i < rt->n_ports; i++) {
-        if (is_wanted(p->snapshot, rt->ports[i]))
-            ports[n++] = rt->ports[i];
-        else
-            sl_log_info("no longer listening", sl_f_int("port", rt->ports[i]));
-    }
-    for (size_t i = 0; i < p->n_added; i++) {
-        ports[n++] = p->added[i].number;
-        sl_log_info("listening", sl_f_int("port", p->added[i].number));
-    }
-    qsort(ports, n, sizeof(*ports), compare_ports);
-    sl_free(rt->ports);
-    rt->ports = ports;
-    rt->n_ports = n;
+    return rt->quic_tls != NULL && !rt->settings->proxy.no_quic;
 }
 
 /* --- delivery --- */
 
 static void free_publishing(struct publishing *p)
 {
-    for (size_t i = 0; i < p->n_added; i++) {
-        for (unsigned k = 0; k < p->rt->n_workers; k++) {
-            if (p->added[i].fds[k] >= 0)
-                close(p->added[i].fds[k]);
-        }
-        sl_free(p->added[i].fds);
-    }
-    sl_free(p->added);
-    sl_free(p->removed);
+    sl_ports_change_clear(&p->ports);
     sl_snapshot_unref(p->snapshot);
     sl_free(p);
 }
@@ -192,12 +58,7 @@ static void deliver(void *arg)
     w->snapshot = sl_snapshot_ref(p->snapshot);
     sl_proxy_set_snapshot(w->proxy, w->snapshot);
     sl_publish_release(p->rt, old);
-    for (size_t i = 0; i < p->n_removed; i++)
-        sl_proxy_unlisten(w->proxy, p->removed[i]);
-    for (size_t i = 0; i < p->n_added; i++) {
-        sl_proxy_listen(w->proxy, p->added[i].fds[w->index - 1], p->added[i].number);
-        p->added[i].fds[w->index - 1] = -1;
-    }
+    sl_ports_deliver(&p->ports, w->index - 1, w->proxy);
     sl_proxy_apply_policy(w->proxy);
     sl_loop_post(p->rt->loop, on_delivered, p);
     sl_free(d);
@@ -227,12 +88,11 @@ void sl_publish(void *user, struct sl_snapshot **snapshot,
         sl_loop_post(rt->loop, on_delivered, p);
         return;
     }
-    if (bind_new_ports(p) < 0) {
+    if (sl_ports_plan(&p->ports, &rt->ports, p->snapshot, has_quic(rt), &p->err) < 0) {
         sl_loop_post(rt->loop, refuse, p);
         return;
     }
-    find_removed_ports(p);
-    remember_ports(p);
+    sl_ports_commit(&rt->ports, &p->ports);
     sl_snapshot_unref(rt->snapshot);
     rt->snapshot = sl_snapshot_ref(p->snapshot);
     p->n_left = rt->n_workers;
@@ -281,10 +141,25 @@ static int apply_all(struct sl_runtime *rt, struct sl_settings *s, const struct 
     return rc < 0 ? rc : sl_settings_apply(s, rows, n, err);
 }
 
+static void on_published_again(void *arg SL_UNUSED, const struct sl_err *err)
+{
+    if (err != NULL)
+        sl_log_error("HTTP/3 cannot be switched on", sl_f_str("error", err->text));
+}
+
+/* QUIC was switched on or off: its ports follow. */
+static void publish_again(struct sl_runtime *rt)
+{
+    struct sl_snapshot *snapshot = sl_snapshot_ref(rt->snapshot);
+
+    sl_publish(rt, &snapshot, on_published_again, NULL);
+}
+
 int sl_publish_settings(void *user, const struct sl_setting *rows, size_t n, struct sl_err *err)
 {
     struct sl_runtime *rt = user;
     struct kept_settings *next = sl_zalloc(sizeof(*next));
+    bool had_quic;
     int rc;
 
     sl_settings_init(&next->settings);
@@ -295,11 +170,14 @@ int sl_publish_settings(void *user, const struct sl_setting *rows, size_t n, str
         sl_free(next);
         return rc;
     }
+    had_quic = rt->settings != NULL && has_quic(rt);
     sl_list_append(&rt->all_settings, &next->link);
     rt->settings = &next->settings;
     atomic_store(&rt->shared_settings, &next->settings.proxy);
     for (unsigned i = 0; i < rt->n_workers && rt->is_up; i++)
         sl_loop_post(rt->workers[i].loop, use_settings, &rt->workers[i]);
+    if (rt->snapshot != NULL && had_quic != has_quic(rt))
+        publish_again(rt);
     return 0;
 }
 
@@ -312,5 +190,5 @@ void sl_publish_free(struct sl_runtime *rt)
         sl_free(old);
     }
     sl_snapshot_unref(rt->snapshot);
-    sl_free(rt->ports);
+    sl_ports_clear(&rt->ports);
 }

@@ -7,6 +7,7 @@
 #include <unistd.h>
 #include "base/clock.h"
 #include "base/log.h"
+#include "quic/steer.h"
 #include "script/library.h"
 
 enum { READY_AFTER_MS = 2000 };
@@ -34,8 +35,7 @@ void sl_runtime_stats(void *user, struct sl_script_stats *out)
 {
     struct sl_runtime *rt = user;
 
-    *out = (struct sl_script_stats){
-        .workers = rt->n_workers, .ports = rt->ports, .n_ports = rt->n_ports};
+    *out = (struct sl_script_stats){.workers = rt->n_workers};
     out->uptime_s = (double)(sl_clock_ns() - rt->started_ns) / 1e9;
     for (unsigned i = 0; i < rt->n_workers && rt->is_up; i++) {
         const struct sl_proxy_stats *stats = sl_proxy_stats(rt->workers[i].proxy);
@@ -46,6 +46,12 @@ void sl_runtime_stats(void *user, struct sl_script_stats *out)
         out->errors += load(&stats->errors);
         out->bytes_in += load(&stats->bytes_in);
         out->bytes_out += load(&stats->bytes_out);
+        out->http2_requests += load(&stats->http2_requests);
+        out->http3_requests += load(&stats->http3_requests);
+        out->quic_handshakes += load(&stats->quic_handshakes);
+        out->quic_retries += load(&stats->quic_retries);
+        out->quic_dropped += load(&stats->quic_dropped);
+        out->quic_forwarded += load(&stats->quic_forwarded);
     }
 }
 
@@ -226,6 +232,17 @@ static void watch_signals(struct sl_runtime *rt)
     signal(SIGPIPE, SIG_IGN);
 }
 
+/* Without QUIC everything else works. */
+static void set_up_quic(struct sl_runtime *rt)
+{
+    struct sl_err err;
+
+    if (rt->n_workers > SL_QUIC_WORKERS_MAX)
+        sl_log_warn("no HTTP/3: it takes at most 256 workers", sl_f_int("workers", rt->n_workers));
+    else if (sl_quic_tls_server_new(&rt->quic_tls, "\x02h3", true, &err) < 0)
+        sl_log_warn("no HTTP/3: QUIC does not work here", sl_f_str("error", err.text));
+}
+
 static int set_up(struct sl_runtime *rt, struct sl_err *err)
 {
     struct sl_tls_server_opts tls = {.http2 = true};
@@ -245,6 +262,7 @@ static int set_up(struct sl_runtime *rt, struct sl_err *err)
         return rc;
     if ((rc = sl_tls_server_new(&rt->tls, &tls, err)) < 0)
         return rc;
+    set_up_quic(rt);
     return sl_runtime_load(rt, &rt->script, err);
 }
 
@@ -263,6 +281,8 @@ static void tear_down(struct sl_runtime *rt)
 {
     for (unsigned i = 0; i < rt->n_workers; i++)
         sl_worker_stop(&rt->workers[i]);
+    for (unsigned i = 0; i < rt->n_workers; i++)
+        sl_worker_free(&rt->workers[i]);
     if (rt->loop == NULL)
         return;
     if (rt->reload != NULL)
@@ -278,6 +298,8 @@ static void tear_down(struct sl_runtime *rt)
     sl_publish_free(rt);
     if (rt->tls != NULL)
         sl_tls_server_free(rt->tls);
+    if (rt->quic_tls != NULL)
+        sl_quic_tls_free(rt->quic_tls);
     sl_free(rt->workers);
 }
 
@@ -297,6 +319,7 @@ int sl_runtime_run(int ready_fd, const struct sl_options *opts)
     sl_log_thread_name("control");
     sl_list_init(&rt.all_settings);
     rt.n_workers = opts->is_check ? 0 : opts->n_workers > 0 ? opts->n_workers : count_processors();
+    rt.ports.n_workers = rt.n_workers;
     rt.workers = sl_zalloc((rt.n_workers + 1) * sizeof(*rt.workers));
     rc = set_up(&rt, &err);
     if (rc == 0)

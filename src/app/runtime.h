@@ -4,6 +4,8 @@
  * runtime.c   the control thread: start, signals, end
  * worker.c    the worker threads
  * publish.c   snapshots, settings and listeners to every worker
+ * ports.c     the sockets that are listened on
+ * strays.c    QUIC packets that reach the wrong worker
  * reload.c    a changed script in place of the running one
  *
  * Threads: everything in struct sl_runtime belongs to the control thread but for what is atomic or
@@ -16,6 +18,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include "app/options.h"
+#include "app/ports.h"
 #include "app/settings.h"
 #include "net/dns.h"
 
@@ -34,6 +37,7 @@ struct sl_worker {
     struct sl_snapshot *snapshot; /* that the proxy runs: the worker's own reference */
     struct sl_script *script;
     struct sl_script *next_script; /* being put in place by a reload */
+    _Atomic size_t n_stray;        /* bytes of strays on their way to it */
     struct sl_err err;             /* why it did not start, or why the next script did not load */
 };
 
@@ -43,6 +47,7 @@ struct sl_runtime {
     struct sl_dns *dns;
     struct sl_pool *pool;
     struct sl_tls_server *tls;
+    struct sl_quic_tls *quic_tls; /* NULL: this machine cannot do QUIC */
     struct sl_script *script;
     struct sl_worker *workers;
     unsigned n_workers, n_up, n_left;
@@ -52,8 +57,7 @@ struct sl_runtime {
     _Atomic(const struct sl_proxy_settings *) shared_settings; /* the current ones, for workers */
     uint32_t default_max_connections;
     struct sl_snapshot *snapshot; /* the one published last */
-    uint16_t *ports;              /* listened on, sorted */
-    size_t n_ports;
+    struct sl_ports ports;        /* listened on */
     struct sl_signal signals[3];
     struct sl_timer drain_timer, ready_timer;
     struct sl_reload *reload;
@@ -74,7 +78,10 @@ int sl_runtime_load(struct sl_runtime *rt, struct sl_script **out, struct sl_err
 
 /* worker.c: on_up / on_drained come on the control loop. */
 int sl_worker_start(struct sl_worker *w, struct sl_runtime *rt, unsigned index);
+/* Ends the thread. Others may still post to it. */
 void sl_worker_stop(struct sl_worker *w);
+/* Once every worker has been stopped. */
+void sl_worker_free(struct sl_worker *w);
 int sl_worker_load(struct sl_worker *w, struct sl_script **out, struct sl_err *err);
 void sl_runtime_worker_up(struct sl_worker *w);
 void sl_runtime_worker_drained(struct sl_worker *w);
@@ -90,6 +97,11 @@ int sl_publish_settings(void *user, const struct sl_setting *rows, size_t n, str
 void sl_publish_release(struct sl_runtime *rt, struct sl_snapshot *snapshot);
 
 void sl_publish_free(struct sl_runtime *rt);
+
+/* strays.c: hands a QUIC packet on to the worker whose connection it is for (struct sl_proxy_quic);
+ * `user` is the worker that has got it. */
+void sl_stray_forward(void *user, unsigned worker, uint16_t port,
+                      const struct sl_udp_packet *packet);
 
 /* reload.c */
 void sl_reload_begin(struct sl_runtime *rt);

@@ -1,6 +1,14 @@
 #include "app/settings.h"
 
-enum kind { KIND_U32, KIND_U64, KIND_BOOL, KIND_IPS, KIND_INACTIVITY };
+enum kind {
+    KIND_U32,
+    KIND_U64,
+    KIND_BOOL,
+    KIND_NOT, /* a bool that is stored the other way round */
+    KIND_IPS,
+    KIND_INACTIVITY,
+    KIND_TEXT,
+};
 
 #define AT(member) offsetof(struct sl_settings, member)
 
@@ -28,6 +36,22 @@ static const struct row {
     {"pipe_timeout", KIND_U32, AT(proxy.pipe_timeout)},
     {"max_connections", KIND_U32, AT(proxy.max_connections)},
     {"max_body_hook", KIND_U32, AT(proxy.max_body_hook)},
+    {"quic", KIND_NOT, AT(proxy.no_quic)},
+    {"quic_idle_timeout", KIND_U32, AT(proxy.quic.idle_timeout)},
+    {"quic_keep_alive", KIND_U32, AT(proxy.quic.keep_alive)},
+    {"quic_handshake_timeout", KIND_U32, AT(proxy.quic.handshake_timeout)},
+    {"quic_max_streams", KIND_U32, AT(proxy.quic.max_streams_bidi)},
+    {"quic_stream_window", KIND_U32, AT(proxy.quic.stream_window)},
+    {"quic_max_stream_window", KIND_U32, AT(proxy.quic.max_stream_window)},
+    {"quic_conn_window", KIND_U32, AT(proxy.quic.conn_window)},
+    {"quic_max_conn_window", KIND_U32, AT(proxy.quic.max_conn_window)},
+    {"quic_retry_above", KIND_U32, AT(proxy.quic.retry_above)},
+    {"quic_max_handshakes", KIND_U32, AT(proxy.quic.max_handshakes)},
+    {"quic_resets_per_second", KIND_U32, AT(proxy.quic.resets_per_second)},
+    {"quic_early_data", KIND_BOOL, AT(proxy.quic.early_data)},
+    {"quic_gso", KIND_NOT, AT(proxy.quic.no_gso)},
+    {"quic_pmtud", KIND_NOT, AT(proxy.quic.no_pmtud)},
+    {"quic_qlog_dir", KIND_TEXT, AT(proxy.quic.qlog_dir)},
     {"drain_timeout", KIND_U32, AT(drain_timeout)},
     {"inactivity_timeout", KIND_INACTIVITY, 0},
     {"accept_proxy", KIND_BOOL, AT(proxy.accept_proxy)},
@@ -90,6 +114,28 @@ static int apply_ips(struct sl_settings *s, const struct sl_setting *row, struct
     return rc;
 }
 
+/* An empty one is none. */
+static int apply_text(struct sl_settings *s, const struct row *to, const struct sl_setting *row,
+                      struct sl_err *err)
+{
+    const char **at = (const char **)(void *)((char *)s + to->offset);
+
+    if (row->kind != SL_SETTING_STRING)
+        return wrong(row, "a string", err);
+    sl_free((char *)*at);
+    *at = row->strings[0].len > 0 ? sl_strndup(row->strings[0].p, row->strings[0].len) : NULL;
+    return 0;
+}
+
+static int apply_bool(struct sl_settings *s, const struct row *to, const struct sl_setting *row,
+                      struct sl_err *err)
+{
+    if (row->kind != SL_SETTING_BOOL)
+        return wrong(row, "true or false", err);
+    *(bool *)((char *)s + to->offset) = (row->number != 0) == (to->kind == KIND_BOOL);
+    return 0;
+}
+
 static int apply_row(struct sl_settings *s, const struct sl_setting *row, struct sl_err *err)
 {
     const struct row *to = find(row->name);
@@ -98,29 +144,32 @@ static int apply_row(struct sl_settings *s, const struct sl_setting *row, struct
         return sl_err_set(err, SL_E_CONFIG, "%.*s: there is no such limit", SL_STR_FMT(row->name));
     if (to->kind == KIND_IPS)
         return apply_ips(s, row, err);
-    if (to->kind != KIND_BOOL)
-        return apply_number(s, to, row, err);
-    if (row->kind != SL_SETTING_BOOL)
-        return wrong(row, "true or false", err);
-    *(bool *)((char *)s + to->offset) = row->number != 0;
-    return 0;
+    if (to->kind == KIND_TEXT)
+        return apply_text(s, to, row, err);
+    if (to->kind == KIND_BOOL || to->kind == KIND_NOT)
+        return apply_bool(s, to, row, err);
+    return apply_number(s, to, row, err);
 }
 
 void sl_settings_init(struct sl_settings *s)
 {
     *s = (struct sl_settings){.proxy = sl_proxy_settings_default, .drain_timeout = 30000};
+    s->proxy.quic = sl_quic_settings_default;
 }
 
 void sl_settings_clear(struct sl_settings *s)
 {
     sl_ip_set_clear(&s->proxy.trusted);
+    sl_free((char *)s->proxy.quic.qlog_dir);
 }
 
 static void copy(struct sl_settings *to, const struct sl_settings *from)
 {
     const struct sl_ip_set *ips = &from->proxy.trusted;
+    const char *qlog_dir = from->proxy.quic.qlog_dir;
 
     *to = *from;
+    to->proxy.quic.qlog_dir = qlog_dir != NULL ? sl_strndup(qlog_dir, strlen(qlog_dir)) : NULL;
     to->proxy.trusted.ranges = sl_alloc(ips->n * sizeof(*ips->ranges) + 1);
     if (ips->n > 0)
         memcpy(to->proxy.trusted.ranges, ips->ranges, ips->n * sizeof(*ips->ranges));

@@ -45,12 +45,38 @@ static void release_snapshot(void *user, struct sl_snapshot *snapshot)
     sl_publish_release(w->rt, snapshot);
 }
 
+struct closed_port {
+    struct sl_runtime *rt;
+    uint16_t number;
+};
+
+static void tell_closed(void *arg)
+{
+    struct closed_port *closed = arg;
+
+    sl_ports_released(&closed->rt->ports, closed->number);
+    sl_free(closed);
+}
+
+static void on_quic_closed(void *user, uint16_t port)
+{
+    struct sl_worker *w = user;
+    struct closed_port *closed = sl_alloc(sizeof(*closed));
+
+    *closed = (struct closed_port){w->rt, port};
+    sl_loop_post(w->rt->loop, tell_closed, closed);
+}
+
 static int set_up(struct sl_worker *w)
 {
     struct sl_proxy_opts opts = {.loop = w->loop,
                                  .tls = w->rt->tls,
                                  .settings = &w->rt->settings->proxy,
                                  .release_snapshot = release_snapshot,
+                                 .quic = {.tls = w->rt->quic_tls,
+                                          .worker = w->index - 1,
+                                          .forward = sl_stray_forward,
+                                          .on_closed = on_quic_closed},
                                  .user = w};
     int rc;
 
@@ -130,8 +156,12 @@ void sl_worker_stop(struct sl_worker *w)
     sl_loop_stop(w->loop);
     if (w->has_thread)
         pthread_join(w->thread, NULL);
-    sl_loop_free(w->loop);
-    w->loop = NULL;
+}
+
+void sl_worker_free(struct sl_worker *w)
+{
+    if (w->loop != NULL)
+        sl_loop_free(w->loop);
 }
 
 static void tell_drained(void *arg)

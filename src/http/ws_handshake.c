@@ -135,10 +135,14 @@ int sl_ws_check_request(const struct sl_request *req)
     if (!sl_str_has_token(req->upgrade, SL_STR("websocket")) ||
         !sl_str_eq(sl_headers_get(h, SL_STR("sec-websocket-version")), SL_STR("13")))
         return 426;
-    if (!sl_str_eq(req->method, SL_STR("GET")) || count(h, SL_STR("sec-websocket-key")) != 1 ||
-        !is_key(sl_headers_get(h, SL_STR("sec-websocket-key"))))
+    if (!sl_str_eq(req->method, SL_STR("GET")))
         return 400;
-    return 0;
+    if (req->version >= SL_HTTP_2) /* no cache can mistake extended CONNECT: RFC 8441, section 5 */
+        return 0;
+    return count(h, SL_STR("sec-websocket-key")) == 1 &&
+                   is_key(sl_headers_get(h, SL_STR("sec-websocket-key")))
+               ? 0
+               : 400;
 }
 
 static struct sl_str choose(struct sl_str ours, struct sl_str offered)

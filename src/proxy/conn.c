@@ -1,7 +1,7 @@
 /*
  * A connection from accept to the point where its bytes have a meaning: PROXY header, access,
- * on_connect, TLS or plain, on_hello, handshake; then http or a raw pipe takes over. conn_fail() is
- * the way out of every stage.
+ * on_connect, TLS or plain, on_hello, handshake; then http or a raw pipe takes over. sl_conn_fail()
+ * is the way out of every stage.
  */
 #include <unistd.h>
 #include "base/log.h"
@@ -48,6 +48,7 @@ void sl_conn_ended(struct sl_conn *c)
     c->stage = SL_CONN_CLOSED;
     c->http = NULL;
     c->pipe = NULL;
+    c->quic = NULL;
     forget(c);
     sl_deadline_stop(&c->deadline);
     if (c->is_counted)
@@ -56,6 +57,8 @@ void sl_conn_ended(struct sl_conn *c)
     p->n_conns--;
     sl_stat_add(&p->stats.active_connections, (uint64_t)-1);
     sl_loop_defer(p->loop, c, release);
+    if (c->quic_listener != NULL)
+        sl_quic_listener_left(c->quic_listener);
     if (p->n_conns == 0 && p->on_drained != NULL) {
         void (*on_drained)(void *) = p->on_drained;
 
@@ -72,6 +75,8 @@ void sl_conn_close(struct sl_conn *c)
     }
     if (c->stage == SL_CONN_PIPE)
         sl_pipe_free(c->pipe);
+    if (c->quic != NULL)
+        sl_conn_leave_quic(c);
     sl_stream_free(&c->stream, SL_CLOSE_ABORT);
     sl_conn_ended(c);
 }
@@ -82,7 +87,7 @@ void sl_conn_drain(struct sl_conn *c)
         sl_http_conn_drain(c->http);
 }
 
-static void conn_fail(struct sl_conn *c, const char *doing, const char *why)
+void sl_conn_fail(struct sl_conn *c, const char *doing, const char *why)
 {
     char ip[SL_ADDR_TEXT_LEN];
 
@@ -111,11 +116,11 @@ static void serve_raw(struct sl_conn *c, struct sl_route *route)
     uint32_t n_active = atomic_load_explicit(&route->n_active, memory_order_relaxed);
 
     if (!sl_access_allows(&route->access, c->peer.ip16)) {
-        conn_fail(c, "routing", "refused by the route");
+        sl_conn_fail(c, "routing", "refused by the route");
         return;
     }
     if (route->max_connections > 0 && n_active >= route->max_connections) {
-        conn_fail(c, "routing", "max_connections of the route");
+        sl_conn_fail(c, "routing", "max_connections of the route");
         return;
     }
     c->stage = SL_CONN_PIPE;
@@ -127,10 +132,8 @@ static void serve_raw(struct sl_conn *c, struct sl_route *route)
 /* A route that takes the connection as it is, or NULL when HTTP has to be read to know more. */
 static struct sl_route *raw_route(struct sl_conn *c)
 {
-    struct sl_route_query q = {.port = c->port,
-                               .transport = SL_TRANSPORT_TCP,
-                               .host = c->peer.sni,
-                               .client_ip = c->peer.ip16};
+    struct sl_route_query q = {
+        .port = c->port, .transport = c->transport, .host = c->peer.sni, .client_ip = c->peer.ip16};
     struct sl_route *r = sl_snapshot_find(c->proxy->live->snapshot, &q);
     bool is_tls_route = r != NULL && r->tls != SL_TLS_NONE;
 
@@ -151,52 +154,15 @@ static void serve(struct sl_conn *c)
 
 /* --- TLS --- */
 
-static struct sl_route *tls_route(struct sl_conn *c, struct sl_str sni)
+/* As sl_hello_certificate(). What is inside TLS of a raw route is the target's business. */
+static int certificate(struct sl_conn *c, const struct sl_verdict *v, struct sl_cert **cert)
 {
-    struct sl_route *r = sl_snapshot_find_tls(c->proxy->live->snapshot, c->port, SL_TRANSPORT_TCP,
-                                              sni, c->peer.ip16);
+    struct sl_route *r = v->kind == SL_VERDICT_NONE ? sl_hello_route(c) : NULL;
+    int rc = sl_hello_certificate(c, v, cert);
 
-    return r != NULL && sl_access_allows(&r->access, c->peer.ip16) ? r : NULL;
-}
-
-/* The route's certificate for this name. */
-static int certificate_of_route(struct sl_conn *c, struct sl_str sni, struct sl_cert **cert)
-{
-    struct sl_route *r = tls_route(c, sni);
-
-    if (r == NULL || r->tls_data == NULL)
-        return SL_E_NOT_FOUND;
-    *cert = sl_cert_ref(r->tls_data);
-    if (r->protocol == SL_PROTOCOL_TCP)
-        sl_tls_offer(c->stream, sl_str("", 0)); /* what is inside is the target's business */
-    return 0;
-}
-
-static int apply_hello_verdict(struct sl_conn *c, struct sl_str sni, const struct sl_verdict *v,
-                               struct sl_cert **cert)
-{
-    int rc = SL_E_DENIED;
-
-    if (v->kind == SL_VERDICT_NONE)
-        rc = certificate_of_route(c, sni, cert);
-    if (v->kind == SL_VERDICT_CERT) {
-        *cert = v->cert;
-        rc = 0;
-    }
-    if (rc == 0) {
-        sl_cert_unref((struct sl_cert *)c->peer.tls_data);
-        c->peer.tls_data = sl_cert_ref(*cert);
-    }
+    if (rc == 0 && r != NULL && r->protocol == SL_PROTOCOL_TCP)
+        sl_tls_offer(c->stream, sl_str("", 0));
     return rc;
-}
-
-/* What the hook said when the hello was peeked at. */
-static int apply_kept_verdict(struct sl_conn *c, struct sl_cert **cert)
-{
-    struct sl_verdict v = {.kind = c->hello_kind, .cert = c->hello_cert};
-
-    c->hello_cert = NULL;
-    return apply_hello_verdict(c, c->peer.sni, &v, cert);
 }
 
 static void on_hello_verdict(struct sl_hook_slot *slot, const struct sl_verdict *v)
@@ -204,46 +170,30 @@ static void on_hello_verdict(struct sl_hook_slot *slot, const struct sl_verdict 
     struct sl_conn *c = sl_container_of(slot, struct sl_conn, slot);
     struct sl_cert *cert = NULL;
 
-    if (!c->is_waiting)
+    if (!sl_hello_answered(c))
         return;
-    c->is_waiting = false;
-    sl_deadline_set(&c->deadline, c->proxy->settings->handshake_timeout);
     if (c->stage == SL_CONN_PEEK) {
         go_on_after_hello(c, v);
         return;
     }
-    if (apply_hello_verdict(c, c->peer.sni, v, &cert) < 0)
+    if (certificate(c, v, &cert) < 0)
         cert = NULL;
     sl_tls_resume(c->stream, cert);
-}
-
-static void keep_sni(struct sl_conn *c, struct sl_str sni)
-{
-    if (c->peer.sni.p == NULL && sni.len > 0)
-        c->peer.sni = sl_str(sl_strndup(sni.p, sni.len), sni.len);
 }
 
 static int on_hello(void *user, struct sl_stream *tls, const struct sl_tls_hello *hello,
                     struct sl_cert **cert)
 {
     struct sl_conn *c = user;
-    const struct sl_hooks *hooks = c->proxy->hooks;
-    struct sl_verdict v = {0};
+    struct sl_verdict v = {.kind = c->hello_kind, .cert = c->hello_cert};
 
     c->stream =
         tls; /* a ClientHello that was peeked at may arrive before sl_tls_accept() has returned */
-    keep_sni(c, hello->sni);
-    if (c->is_hello_asked)
-        return apply_kept_verdict(c, cert);
-    if (!(hooks->present & SL_HOOK_HELLO))
-        return apply_hello_verdict(c, hello->sni, &v, cert);
-    c->slot.on_verdict = on_hello_verdict;
-    if (hooks->on_hello(hooks->host, &c->slot, &c->peer, hello, &v) == SL_E_AGAIN) {
-        c->is_waiting = true;
-        sl_deadline_set(&c->deadline, c->proxy->settings->hook_timeout);
+    sl_hello_keep_sni(c, hello->sni);
+    c->hello_cert = NULL;
+    if (!c->is_hello_asked && sl_hello_ask(c, hello, on_hello_verdict, &v) == SL_E_AGAIN)
         return SL_E_AGAIN;
-    }
-    return apply_hello_verdict(c, hello->sni, &v, cert);
+    return certificate(c, &v, cert);
 }
 
 static void on_tls_ready(struct sl_stream *s)
@@ -267,7 +217,7 @@ static void answer_plain_http(struct sl_conn *c)
         (void)sl_stream_write1(below, text, sizeof(text) - 1, false);
         sl_stream_free(&below, SL_CLOSE_LINGER);
     }
-    conn_fail(c, "reading the ClientHello", "plain HTTP on a TLS port");
+    sl_conn_fail(c, "reading the ClientHello", "plain HTTP on a TLS port");
 }
 
 static void on_tls_error(struct sl_stream *s, int code)
@@ -278,12 +228,12 @@ static void on_tls_error(struct sl_stream *s, int code)
     if (code == SL_E_PROTOCOL && strcmp(reason, SL_TLS_REASON_HTTP) == 0)
         answer_plain_http(c);
     else
-        conn_fail(c, "TLS handshake", reason[0] != '\0' ? reason : sl_error_text(code));
+        sl_conn_fail(c, "TLS handshake", reason[0] != '\0' ? reason : sl_error_text(code));
 }
 
 static void on_early_fin(struct sl_stream *s)
 {
-    conn_fail(s->user, "the handshake", "closed by the client");
+    sl_conn_fail(s->user, "the handshake", "closed by the client");
 }
 
 static void ignore_written(struct sl_stream *s)
@@ -321,7 +271,7 @@ static void begin_tls(struct sl_conn *c)
 /* The hello is known, and what the hook has to say of it. */
 static void go_on_after_hello(struct sl_conn *c, const struct sl_verdict *v)
 {
-    struct sl_route *r = tls_route(c, c->peer.sni);
+    struct sl_route *r = sl_hello_route(c);
     bool is_passed = v->kind == SL_VERDICT_PASSTHROUGH ||
                      (v->kind == SL_VERDICT_NONE && r != NULL && r->tls == SL_TLS_PASSTHROUGH);
 
@@ -341,21 +291,14 @@ static void go_on_after_hello(struct sl_conn *c, const struct sl_verdict *v)
 /* Only before TLS has begun can the hook still pass the connection on as it is. */
 static void ask_about_hello(struct sl_conn *c)
 {
-    const struct sl_hooks *hooks = c->proxy->hooks;
     struct sl_tls_hello hello = {.sni = c->peer.sni,
                                  .alpn = c->peek->alpn_len > 0 ? c->peek->alpn : NULL,
                                  .alpn_len = c->peek->alpn_len,
                                  .offers_tls13 = c->peek->offers_tls13};
     struct sl_verdict v = {0};
 
-    c->slot.on_verdict = on_hello_verdict;
-    if (hooks->present & SL_HOOK_HELLO &&
-        hooks->on_hello(hooks->host, &c->slot, &c->peer, &hello, &v) == SL_E_AGAIN) {
-        c->is_waiting = true;
-        sl_deadline_set(&c->deadline, c->proxy->settings->hook_timeout);
-        return;
-    }
-    go_on_after_hello(c, &v);
+    if (sl_hello_ask(c, &hello, on_hello_verdict, &v) != SL_E_AGAIN)
+        go_on_after_hello(c, &v);
 }
 
 static void peek_hello(struct sl_conn *c)
@@ -369,7 +312,7 @@ static void peek_hello(struct sl_conn *c)
         begin_tls(c); /* a malformed hello gets its alert there */
         return;
     }
-    keep_sni(c, sl_client_hello_sni(c->peek));
+    sl_hello_keep_sni(c, sl_client_hello_sni(c->peek));
     ask_about_hello(c);
 }
 
@@ -378,7 +321,7 @@ static void peek_hello(struct sl_conn *c)
 static void on_data_too_early(struct sl_conn *c)
 {
     if (sl_buf_len(&c->first) > SL_TLS_HANDSHAKE_MAX)
-        conn_fail(c, "waiting for on_hello", "too many bytes before the handshake");
+        sl_conn_fail(c, "waiting for on_hello", "too many bytes before the handshake");
 }
 
 /* Whether a ClientHello may lead to anything but a handshake. */
@@ -394,7 +337,7 @@ static void peek(struct sl_conn *c)
     bool has_tls = info != NULL && info->has_tls;
 
     if (info == NULL)
-        conn_fail(c, "peeking", "the port has no routes any more");
+        sl_conn_fail(c, "peeking", "the port has no routes any more");
     else if (sl_buf_at(&c->first)[0] != 0x16 && info->has_plain)
         serve(c);
     else if (has_tls && must_see_hello(c, info) && sl_buf_at(&c->first)[0] == 0x16)
@@ -421,7 +364,7 @@ static void begin_protocol(struct sl_conn *c)
     const struct sl_port_info *info = sl_snapshot_port(c->proxy->live->snapshot, c->port);
 
     if (info == NULL)
-        conn_fail(c, "accepting", "the port has no routes any more");
+        sl_conn_fail(c, "accepting", "the port has no routes any more");
     else if (info->has_tls && (info->has_plain || must_see_hello(c, info)))
         begin_peek(c);
     else if (info->has_tls)
@@ -444,21 +387,35 @@ static bool is_welcome(struct sl_conn *c)
     return c->is_counted;
 }
 
-static void begin(struct sl_conn *c)
+bool sl_conn_set_remote(struct sl_conn *c, const struct sl_addr *remote)
+{
+    if (c->is_counted)
+        sl_visitor_leave(c->peer.ip16);
+    c->is_counted = false;
+    c->peer.remote = *remote;
+    sl_addr_to_ip16(remote, c->peer.ip16);
+    sl_addr_ip(remote, c->ip);
+    return is_welcome(c);
+}
+
+const char *sl_conn_admit(struct sl_conn *c, const struct sl_addr *visitor)
 {
     const struct sl_hooks *hooks = c->proxy->hooks;
     struct sl_verdict v = {0};
 
-    sl_addr_to_ip16(&c->peer.remote, c->peer.ip16);
-    sl_addr_ip(&c->peer.remote, c->ip);
-    if (!is_welcome(c)) {
-        conn_fail(c, "accepting", "refused by the policy");
-        return;
-    }
+    if (!sl_conn_set_remote(c, visitor))
+        return "refused by the policy";
     if (hooks->present & SL_HOOK_CONNECT)
         (void)hooks->on_connect(hooks->host, &c->slot, &c->peer, &v);
-    if (v.kind != SL_VERDICT_NONE)
-        conn_fail(c, "accepting", "denied by on_connect");
+    return v.kind != SL_VERDICT_NONE ? "denied by on_connect" : NULL;
+}
+
+static void begin(struct sl_conn *c)
+{
+    const char *why = sl_conn_admit(c, &c->peer.remote);
+
+    if (why != NULL)
+        sl_conn_fail(c, "accepting", why);
     else
         begin_protocol(c);
 }
@@ -472,7 +429,7 @@ static void take_proxy_header(struct sl_conn *c)
     if (n == SL_E_PARTIAL)
         return;
     if (n < 0) {
-        conn_fail(c, "reading the PROXY header", why);
+        sl_conn_fail(c, "reading the PROXY header", why);
         return;
     }
     sl_buf_consume(&c->first, (size_t)n);
@@ -499,7 +456,7 @@ static void on_early_data(struct sl_stream *s, const uint8_t *bytes, size_t len)
 
 static void on_early_error(struct sl_stream *s, int code)
 {
-    conn_fail(s->user, "reading the first bytes", sl_error_text(code));
+    sl_conn_fail(s->user, "reading the first bytes", sl_error_text(code));
 }
 
 static const struct sl_stream_handler early_handler = {on_early_data, on_early_fin, ignore_written,
@@ -507,7 +464,7 @@ static const struct sl_stream_handler early_handler = {on_early_data, on_early_f
 
 static void on_deadline(struct sl_deadline *d)
 {
-    conn_fail(d->user, "the handshake", "timed out");
+    sl_conn_fail(d->user, "the handshake", "timed out");
 }
 
 /* --- accept --- */
@@ -541,31 +498,42 @@ static bool has_room(struct sl_proxy *p)
     return false;
 }
 
-void sl_conn_accept(void *user, int fd, const struct sl_addr *remote)
+struct sl_conn *sl_conn_new(struct sl_proxy *p, enum sl_transport transport, uint16_t port,
+                            const struct sl_addr *remote)
 {
-    struct sl_port_listener *l = user;
-    struct sl_proxy *p = l->proxy;
     struct sl_conn *c;
 
-    if (!has_room(p) || p->live == NULL) {
-        close(fd);
-        return;
-    }
+    if (p->live == NULL || !has_room(p))
+        return NULL;
     c = sl_zalloc(sizeof(*c));
     c->proxy = p;
-    c->port = l->port;
+    c->transport = transport;
+    c->port = port;
     c->peer.remote = *remote;
     c->peer.user = c;
-    c->stream = sl_tcp_new(p->loop, fd);
-    (void)sl_tcp_addrs(c->stream, &c->peer.local, NULL);
-    sl_stream_set_handler(c->stream, &early_handler, c);
+    sl_addr_to_ip16(remote, c->peer.ip16);
     sl_deadline_init(&c->deadline, p->loop, on_deadline, c);
     sl_deadline_set(&c->deadline, p->settings->handshake_timeout);
     sl_list_append(&p->conns, &c->link);
     p->n_conns++;
     sl_stat_add(&p->stats.active_connections, 1);
     sl_stat_add(&p->stats.total_connections, 1);
-    sl_addr_to_ip16(remote, c->peer.ip16);
+    return c;
+}
+
+void sl_conn_accept(void *user, int fd, const struct sl_addr *remote)
+{
+    struct sl_port_listener *l = user;
+    struct sl_proxy *p = l->proxy;
+    struct sl_conn *c = sl_conn_new(p, SL_TRANSPORT_TCP, l->port, remote);
+
+    if (c == NULL) {
+        close(fd);
+        return;
+    }
+    c->stream = sl_tcp_new(p->loop, fd);
+    (void)sl_tcp_addrs(c->stream, &c->peer.local, NULL);
+    sl_stream_set_handler(c->stream, &early_handler, c);
     c->is_trusted = sl_ip_set_has(&p->settings->trusted, c->peer.ip16);
     if (p->settings->accept_proxy && c->is_trusted) {
         c->stage = SL_CONN_HEADER;

@@ -3,6 +3,7 @@
  * target needs to know.
  */
 #include <stdio.h>
+#include "http/ws_handshake.h"
 #include "proxy/internal.h"
 
 /* Names by which targets learn who the visitor is. */
@@ -98,6 +99,19 @@ static void drop_settled_expectation(struct sl_request *out)
         sl_headers_remove_id(&out->headers, SL_H_EXPECT);
 }
 
+/* What extended CONNECT does without, and HTTP/1.1 does not. */
+static void add_websocket_key(struct sl_work *w, struct sl_request *out)
+{
+    char *key;
+
+    if (out->version < SL_HTTP_2 || !sl_str_ieq(out->upgrade, SL_STR("websocket")))
+        return;
+    key = sl_arena_alloc(&w->ex->arena, SL_WS_KEY_LEN);
+    sl_ws_make_key(key);
+    sl_headers_set(&out->headers, &w->ex->arena, SL_STR("Sec-WebSocket-Key"),
+                   sl_str(key, SL_WS_KEY_LEN));
+}
+
 void sl_headers_for_target(struct sl_work *w, struct sl_request *out)
 {
     const struct sl_route *r = w->route;
@@ -105,6 +119,7 @@ void sl_headers_for_target(struct sl_work *w, struct sl_request *out)
     *out = w->ex->req;
     sl_headers_remove_id(&out->headers, SL_H_HOST);
     drop_settled_expectation(out);
+    add_websocket_key(w, out);
     if (r != NULL && r->n_request_headers > 0)
         apply(w, &out->headers, r->request_headers, r->n_request_headers);
     if (r != NULL && r->rewrite_host)
@@ -125,16 +140,25 @@ static void drop_named_by_connection(struct sl_headers *h)
     }
 }
 
+/* What is announced must be there. */
+static bool has_http3(const struct sl_work *w)
+{
+    const struct sl_route *r = w->route;
+
+    return r->alt_svc_max_age > 0 && r->transport == SL_TRANSPORT_ALL && w->ex->peer->is_tls &&
+           w->proxy->quic.tls != NULL && !w->proxy->settings->no_quic;
+}
+
 static void announce_http3(struct sl_work *w, struct sl_response *res)
 {
     const struct sl_route *r = w->route;
-    struct sl_str value;
+    unsigned port = r->alt_svc_port != 0 ? r->alt_svc_port : w->conn->port;
 
-    if (r->alt_svc_port == 0 || r->transport != SL_TRANSPORT_ALL || w->ex->req.version == SL_HTTP_3)
+    if (!has_http3(w) || w->ex->peer->is_quic)
         return;
-    value =
-        sl_arena_printf(&w->ex->arena, "h3=\":%u\"; ma=%u", r->alt_svc_port, r->alt_svc_max_age);
-    sl_headers_add_id(&res->headers, &w->ex->arena, SL_H_ALT_SVC, SL_STR("Alt-Svc"), value);
+    sl_headers_add_id(
+        &res->headers, &w->ex->arena, SL_H_ALT_SVC, SL_STR("Alt-Svc"),
+        sl_arena_printf(&w->ex->arena, "h3=\":%u\"; ma=%u", port, r->alt_svc_max_age));
 }
 
 void sl_headers_for_client(struct sl_work *w, struct sl_response *res)

@@ -33,6 +33,7 @@ enum sl_verdict_kind {
     SL_VERDICT_TARGET,      /* forward to target_host:target_port */
     SL_VERDICT_CERT,        /* on_hello: `cert` (a reference) */
     SL_VERDICT_PASSTHROUGH, /* on_hello */
+    SL_VERDICT_SERVE,       /* on_request: the host answers itself, see `serve` */
 };
 
 struct sl_verdict {
@@ -44,6 +45,10 @@ struct sl_verdict {
     uint16_t target_port;
     bool target_tls, target_verify;
     struct sl_cert *cert;
+    /* Takes the exchange over and returns 0: on_gone(user) comes once, when it has ended. Or
+     * answers it, returns the status, and leaves it with its handler. To be called once. */
+    int (*serve)(void *serving, struct sl_exchange *ex, void (*on_gone)(void *user), void *user);
+    void *serving;
 };
 
 /* One per exchange or connection, embedded in the proxy's object: the host keeps its handle and

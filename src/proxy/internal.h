@@ -27,6 +27,18 @@ struct sl_port_listener {
     uint16_t port;
 };
 
+/* The UDP socket of a port. Without a port that is listened on it stays until its last connection
+ * has ended. */
+struct sl_quic_listener {
+    struct sl_link link; /* in proxy->quic_listeners */
+    struct sl_proxy *proxy;
+    struct sl_quic_endpoint *endpoint;
+    uint16_t port;
+    bool is_closing;
+    unsigned n_conns;
+    struct sl_task_link soon; /* frees it */
+};
+
 struct sl_proxy {
     struct sl_loop *loop;
     struct sl_dns *dns;
@@ -37,9 +49,14 @@ struct sl_proxy {
     const struct sl_proxy_settings *settings;
     const struct sl_hooks *hooks;
     struct sl_live *live;
-    struct sl_list listeners; /* of sl_port_listener */
-    struct sl_list conns;     /* of sl_conn */
-    struct sl_list services;  /* of sl_service: one for each settings that live connections use */
+    struct sl_list listeners;      /* of sl_port_listener */
+    struct sl_list quic_listeners; /* of sl_quic_listener */
+    struct sl_proxy_quic quic;
+    struct sl_quic_settings quic_settings;   /* those of `settings`, and what the policy demands */
+    struct sl_quic_endpoint_stats quic_past; /* of listeners that are closed */
+    struct sl_timer quic_timer;              /* brings the counters up to date */
+    struct sl_list conns;                    /* of sl_conn */
+    struct sl_list services; /* of sl_service: one for each settings that live connections use */
     struct sl_service *service;
     unsigned n_conns;
     struct sl_proxy_stats stats;
@@ -75,10 +92,13 @@ struct sl_conn {
     struct sl_peer peer;
     struct sl_hook_slot slot;
     enum sl_conn_stage stage;
-    uint16_t port;            /* of the listener */
-    struct sl_stream *stream; /* until it is handed to http */
+    enum sl_transport transport; /* UDP: QUIC */
+    uint16_t port;               /* of the listener */
+    struct sl_stream *stream;    /* until it is handed to http */
     struct sl_http_conn *http;
     struct sl_pipe *pipe;
+    struct sl_quic_conn *quic; /* until it is handed to http */
+    struct sl_quic_listener *quic_listener;
     struct sl_buf first; /* bytes read before it was clear what they are */
     struct sl_client_hello *peek;
     struct sl_cert *hello_cert; /* on_hello chose it before TLS began: a reference until then */
@@ -145,6 +165,32 @@ void sl_headers_forwarded(struct sl_work *w);
 void sl_headers_for_target(struct sl_work *w, struct sl_request *out);
 void sl_headers_for_client(struct sl_work *w, struct sl_response *res);
 
+/* hello.c */
+/* Keeps the name that the client has called. */
+void sl_hello_keep_sni(struct sl_conn *c, struct sl_str sni);
+/* The route that decides about TLS, if this visitor may use it. */
+struct sl_route *sl_hello_route(struct sl_conn *c);
+/* Asks on_hello, if there is one. 0: `*v` is its verdict; SL_E_AGAIN: `on_verdict` gets it later.
+ */
+int sl_hello_ask(struct sl_conn *c, const struct sl_tls_hello *hello,
+                 void (*on_verdict)(struct sl_hook_slot *slot, const struct sl_verdict *v),
+                 struct sl_verdict *v);
+/* For on_verdict: true when the connection waits for it, which it does no more. */
+bool sl_hello_answered(struct sl_conn *c);
+/* What follows from the verdict: a certificate of the hook or of the route (a reference), or a
+ * negative code: refuse. */
+int sl_hello_certificate(struct sl_conn *c, const struct sl_verdict *v, struct sl_cert **cert);
+
+/* conn.c */
+/* In the lists and counters, with the deadline of the handshake. NULL: there is no room. */
+struct sl_conn *sl_conn_new(struct sl_proxy *p, enum sl_transport transport, uint16_t port,
+                            const struct sl_addr *remote);
+/* May this visitor connect? NULL, or why not. */
+const char *sl_conn_admit(struct sl_conn *c, const struct sl_addr *visitor);
+/* The visitor's address is another one: false when the policy refuses that. */
+bool sl_conn_set_remote(struct sl_conn *c, const struct sl_addr *remote);
+/* The way out of every stage before http and pipes: logs and closes. */
+void sl_conn_fail(struct sl_conn *c, const char *doing, const char *why);
 void sl_conn_accept(void *user, int fd, const struct sl_addr *remote);
 void sl_conn_close(struct sl_conn *c);
 /* Asks it to end soon: at once when idle. */
@@ -157,6 +203,19 @@ struct sl_pipe *sl_pipe_new(struct sl_conn *c, struct sl_stream **stream, struct
                             const void *first, size_t n_first);
 /* Closes both sides; no sl_conn_ended(). */
 void sl_pipe_free(struct sl_pipe *p);
+
+/* conn_quic.c: ends a QUIC connection that http has not got yet. */
+void sl_conn_leave_quic(struct sl_conn *c);
+/* The client's address has changed: what http calls. */
+void sl_conn_migrated(const struct sl_peer *peer, const struct sl_addr *remote);
+/* A connection of it has ended. */
+void sl_quic_listener_left(struct sl_quic_listener *l);
+/* No new connections. */
+void sl_quic_listener_stop(struct sl_quic_listener *l);
+/* What listeners demand of new connections may have changed: settings, policy or hooks. */
+void sl_quic_tune(struct sl_proxy *p);
+void sl_quic_begin(struct sl_proxy *p, const struct sl_proxy_quic *opts);
+void sl_quic_end(struct sl_proxy *p);
 
 /* What http calls (request.c). */
 void sl_request_start(struct sl_exchange *ex);

@@ -44,6 +44,7 @@ void sl_proxy_set_snapshot(struct sl_proxy *p, struct sl_snapshot *snapshot)
     if (p->live != NULL)
         sl_live_unref(p->live);
     p->live = live;
+    sl_quic_tune(p);
 }
 
 /* --- settings --- */
@@ -73,9 +74,11 @@ void sl_proxy_set_settings(struct sl_proxy *p, const struct sl_proxy_settings *s
     service->http.on_request = sl_request_start;
     service->http.on_refused = on_refused;
     service->http.on_closed = on_http_closed;
+    service->http.on_migrated = sl_conn_migrated;
     service->http.limits = settings->http;
     sl_list_append(&p->services, &service->link);
     p->service = service;
+    sl_quic_tune(p);
 }
 
 void sl_proxy_set_hooks(struct sl_proxy *p, const struct sl_hooks *hooks)
@@ -83,6 +86,7 @@ void sl_proxy_set_hooks(struct sl_proxy *p, const struct sl_hooks *hooks)
     static const struct sl_hooks none;
 
     p->hooks = hooks != NULL ? hooks : &none;
+    sl_quic_tune(p);
 }
 
 /* --- life --- */
@@ -100,6 +104,7 @@ void sl_proxy_new(struct sl_proxy **out, const struct sl_proxy_opts *opts)
     sl_list_init(&p->listeners);
     sl_list_init(&p->conns);
     sl_list_init(&p->services);
+    sl_quic_begin(p, &opts->quic);
     sl_proxy_set_settings(p, opts->settings);
     sl_proxy_set_hooks(p, NULL);
     *out = p;
@@ -120,6 +125,7 @@ void sl_proxy_free(struct sl_proxy *p)
     sl_list_each(&p->listeners, it)
         drop_listener(sl_container_of(it, struct sl_port_listener, link));
     sl_list_each(&p->conns, it) sl_conn_close(sl_container_of(it, struct sl_conn, link));
+    sl_quic_end(p);
     sl_list_each(&p->services, it)
         sl_loop_defer(p->loop, sl_container_of(it, struct sl_service, link), sl_free);
     if (p->live != NULL)
@@ -156,6 +162,8 @@ void sl_proxy_drain(struct sl_proxy *p, void (*on_drained)(void *user), void *us
     p->drained_user = user;
     sl_list_each(&p->listeners, it)
         drop_listener(sl_container_of(it, struct sl_port_listener, link));
+    sl_list_each(&p->quic_listeners, it)
+        sl_quic_listener_stop(sl_container_of(it, struct sl_quic_listener, link));
     sl_list_each(&p->conns, it) sl_conn_drain(sl_container_of(it, struct sl_conn, link));
     if (p->n_conns == 0 && p->on_drained != NULL) {
         p->on_drained = NULL;

@@ -14,6 +14,7 @@
 
 #include "http/client.h"
 #include "proxy/hooks.h"
+#include "quic/quic.h"
 #include "route/snapshot.h"
 
 struct sl_proxy;
@@ -25,12 +26,14 @@ struct sl_proxy_settings {
     uint32_t handshake_timeout; /* TLS handshake and PROXY header, from accept on */
     uint32_t hook_timeout;      /* a hook that waits */
     uint32_t connect_timeout, response_timeout, response_body_timeout;
-    uint32_t pipe_timeout;    /* a raw connection on which nothing moves */
-    uint32_t max_connections; /* per worker; 0: three quarters of the descriptors, shared by the
-                                 workers */
-    uint32_t max_body_hook;   /* bytes of a request body that a hook may ask for at most */
-    bool accept_proxy;        /* peers in `trusted` must begin with a PROXY header */
-    struct sl_ip_set trusted; /* whose PROXY header and X-Forwarded-* are believed */
+    uint32_t pipe_timeout;        /* a raw connection on which nothing moves */
+    uint32_t max_connections;     /* per worker; 0: three quarters of the descriptors, shared by the
+                                     workers */
+    uint32_t max_body_hook;       /* bytes of a request body that a hook may ask for at most */
+    bool no_quic;                 /* "all" means TCP: nothing is announced */
+    struct sl_quic_settings quic; /* zero in the default here: see sl_quic_settings_default */
+    bool accept_proxy;            /* peers in `trusted` must begin with a PROXY header */
+    struct sl_ip_set trusted;     /* whose PROXY header and X-Forwarded-* are believed */
 };
 
 extern const struct sl_proxy_settings sl_proxy_settings_default;
@@ -38,6 +41,20 @@ extern const struct sl_proxy_settings sl_proxy_settings_default;
 /* Written by the worker alone, read by any thread. */
 struct sl_proxy_stats {
     _Atomic uint64_t active_connections, total_connections, requests, errors, bytes_in, bytes_out;
+    _Atomic uint64_t http2_requests, http3_requests;             /* of `requests` */
+    _Atomic uint64_t quic_handshakes;                            /* that led to HTTP/3 */
+    _Atomic uint64_t quic_retries, quic_dropped, quic_forwarded; /* packets; up to a second late */
+};
+
+/* QUIC, for a proxy that is one of several workers. */
+struct sl_proxy_quic {
+    struct sl_quic_tls *tls; /* shared by the workers; NULL: no QUIC */
+    unsigned worker;         /* from 0 */
+    /* A datagram on this port for a connection of another worker; valid during the call. It goes
+       to sl_proxy_receive() there. NULL: dropped. */
+    void (*forward)(void *user, unsigned worker, uint16_t port, const struct sl_udp_packet *packet);
+    /* A socket of sl_proxy_listen_quic() was closed. May be NULL. */
+    void (*on_closed)(void *user, uint16_t port);
 };
 
 struct sl_proxy_opts {
@@ -49,6 +66,7 @@ struct sl_proxy_opts {
     /* Takes a snapshot that no exchange uses any more: letting go of the last reference frees every
        route of it, which is no work for a loop that serves requests. NULL: it is let go of here. */
     void (*release_snapshot)(void *user, struct sl_snapshot *snapshot);
+    struct sl_proxy_quic quic;
     void *user;
 };
 
@@ -67,6 +85,14 @@ void sl_proxy_set_settings(struct sl_proxy *p, const struct sl_proxy_settings *s
 void sl_proxy_listen(struct sl_proxy *p, int fd, uint16_t port);
 /* Stops listening on the port; accepts what already waits in the kernel. Connections go on. */
 void sl_proxy_unlisten(struct sl_proxy *p, uint16_t port);
+/* The same for QUIC on a UDP socket. A port that has not let go of its last connections keeps its
+ * socket; listening on it again goes on with that, and `fd`, which must be a duplicate, is closed.
+ */
+void sl_proxy_listen_quic(struct sl_proxy *p, int fd, uint16_t port);
+/* New connections are refused; when the last one has ended the socket is closed. */
+void sl_proxy_unlisten_quic(struct sl_proxy *p, uint16_t port);
+/* A datagram that another worker has forwarded. */
+void sl_proxy_receive(struct sl_proxy *p, uint16_t port, const struct sl_udp_packet *packet);
 /* No new connections; idle ones close now, the others after their exchange. `on_drained` comes once
  * when none is left. */
 void sl_proxy_drain(struct sl_proxy *p, void (*on_drained)(void *user), void *user);

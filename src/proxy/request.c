@@ -9,6 +9,7 @@
 static const struct sl_exchange_handler handler;
 
 static void decide(struct sl_work *w, const struct sl_verdict *v);
+static void end(struct sl_work *w);
 
 /* --- answers of our own --- */
 
@@ -90,7 +91,7 @@ static struct sl_route *find_route(struct sl_work *w)
     const struct sl_request *req = &w->ex->req;
     struct sl_route_query q = {
         .port = w->conn->port,
-        .transport = SL_TRANSPORT_TCP,
+        .transport = w->conn->transport,
         .host = req->host,
         .path = req->path,
         .client_ip = w->conn->peer.ip16,
@@ -204,6 +205,21 @@ static void take_target(struct sl_work *w, const struct sl_verdict *v)
     sl_forward_start(w);
 }
 
+static void on_served(void *user)
+{
+    end(user);
+}
+
+/* What comes now is between the client and the host. */
+static void hand_over(struct sl_work *w, const struct sl_verdict *v)
+{
+    int refused;
+
+    w->status = 101;
+    if ((refused = v->serve(v->serving, w->ex, on_served, w)) != 0)
+        w->status = refused;
+}
+
 static void decide(struct sl_work *w, const struct sl_verdict *v)
 {
     switch (v->kind) {
@@ -228,6 +244,9 @@ static void decide(struct sl_work *w, const struct sl_verdict *v)
             sl_work_reply(w, v->status != 0 ? v->status : 403, SL_STR("text/plain"), v->text, NULL);
         else
             sl_work_fail(w, v->status != 0 ? v->status : 403, NULL);
+        break;
+    case SL_VERDICT_SERVE:
+        hand_over(w, v);
         break;
     case SL_VERDICT_ERROR:
     case SL_VERDICT_CERT:
@@ -277,6 +296,15 @@ static void ask_hook(struct sl_work *w)
     decide(w, &v);
 }
 
+static void count_request(struct sl_proxy *p, enum sl_http_version version)
+{
+    sl_stat_add(&p->stats.requests, 1);
+    if (version == SL_HTTP_2)
+        sl_stat_add(&p->stats.http2_requests, 1);
+    if (version == SL_HTTP_3)
+        sl_stat_add(&p->stats.http3_requests, 1);
+}
+
 void sl_request_start(struct sl_exchange *ex)
 {
     struct sl_conn *c = ex->peer->user;
@@ -291,7 +319,7 @@ void sl_request_start(struct sl_exchange *ex)
     w->hooks = c->proxy->hooks;
     ex->handler = &handler;
     ex->user = w;
-    sl_stat_add(&c->proxy->stats.requests, 1);
+    count_request(c->proxy, ex->req.version);
     sl_headers_forwarded(w);
     if (w->hooks->present & SL_HOOK_REQUEST)
         ask_hook(w);

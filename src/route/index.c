@@ -10,9 +10,16 @@ enum { N_PORTS = 65536, WIDE_GROUPS = 64, WIDE = 0 };
 /* What changes at a port as one walks up through all ports: routes that begin, less routes that
  * ended just before. */
 struct change {
-    int32_t n_tcp, n_udp, n_tls, n_plain, n_raw, n_passthrough;
+    int32_t n_tcp, n_udp, n_http3, n_tls, n_plain, n_raw, n_passthrough;
     bool is_edge; /* a range begins here or ended just before */
 };
+
+/* HTTP/3 needs a certificate of ours and requests to look at. */
+static bool is_for_http3(const struct sl_route *r)
+{
+    return r->transport & SL_TRANSPORT_UDP && r->protocol != SL_PROTOCOL_TCP &&
+           (r->tls == SL_TLS_TERMINATE || r->tls == SL_TLS_REENCRYPT);
+}
 
 static void add_to(struct change *c, const struct sl_route *r, int by)
 {
@@ -21,6 +28,7 @@ static void add_to(struct change *c, const struct sl_route *r, int by)
     c->is_edge = true;
     c->n_tcp += r->transport & SL_TRANSPORT_TCP ? by : 0;
     c->n_udp += r->transport & SL_TRANSPORT_UDP ? by : 0;
+    c->n_http3 += is_for_http3(r) ? by : 0;
     c->n_tls += is_plain ? 0 : by;
     c->n_plain += is_plain ? by : 0;
     c->n_passthrough += r->tls == SL_TLS_PASSTHROUGH ? by : 0;
@@ -46,6 +54,7 @@ static void sum_up(struct change *sum, const struct change *c)
 {
     sum->n_tcp += c->n_tcp;
     sum->n_udp += c->n_udp;
+    sum->n_http3 += c->n_http3;
     sum->n_tls += c->n_tls;
     sum->n_plain += c->n_plain;
     sum->n_raw += c->n_raw;
@@ -60,6 +69,7 @@ static struct sl_port_info make_info(unsigned port, const struct change *sum)
     return (struct sl_port_info){
         .port = (uint16_t)port,
         .transport = (enum sl_transport)transport,
+        .has_http3 = sum->n_http3 > 0,
         .has_tls = sum->n_tls > 0,
         .has_plain = sum->n_plain > 0,
         .has_raw = sum->n_raw > 0,

@@ -128,7 +128,9 @@ struct sl_route_spec {
     size_t n_users;
     struct sl_str realm;
     unsigned connect_timeout_ms, response_timeout_ms; /* 0: the default of the proxy */
-    unsigned alt_svc_port, alt_svc_max_age; /* announced on TCP when transport is ALL; 0: not */
+    /* Alt-Svc on TCP when transport is ALL: the port that visitors see (0: the one they came to)
+       for so many seconds (0: nothing is announced). */
+    unsigned alt_svc_port, alt_svc_max_age;
 };
 
 /* A compiled target; lives as long as its route. `id` belongs to one (host, port, unix path, tls,
@@ -236,6 +238,7 @@ struct sl_route *sl_snapshot_find_tls(const struct sl_snapshot *s, uint16_t port
 struct sl_port_info {
     uint16_t port;
     enum sl_transport transport; /* union over its routes */
+    bool has_http3;              /* routes with UDP that end TLS and look at requests */
     bool has_tls, has_plain;     /* routes with and without TLS */
     bool has_passthrough; /* the ClientHello has to be read before it is clear who terminates */
     bool has_raw;         /* SL_PROTOCOL_TCP routes without TLS: no HTTP parsing */

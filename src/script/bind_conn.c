@@ -35,12 +35,7 @@ static int conn_local_port(lua_State *L)
 
 static int conn_transport(lua_State *L)
 {
-    const struct sl_handle *h = sl_handle_check(L, 1, SL_ON_CONN);
-
-    if (h->ex != NULL && h->ex->req.version == SL_HTTP_3)
-        lua_pushliteral(L, "quic");
-    else
-        lua_pushliteral(L, "tcp");
+    lua_pushstring(L, sl_handle_check(L, 1, SL_ON_CONN)->peer->is_quic ? "quic" : "tcp");
     return 1;
 }
 

@@ -55,11 +55,15 @@ static void push_routes(lua_State *L, const struct sl_snapshot *s)
     set_number(L, "routes_count", (double)n);
 }
 
-static void push_ports(lua_State *L, const struct sl_script_stats *stats)
+/* What is live is listened on. */
+static void push_ports(lua_State *L, const struct sl_snapshot *s)
 {
-    lua_createtable(L, (int)stats->n_ports, 0);
-    for (size_t i = 0; i < stats->n_ports; i++) {
-        lua_pushinteger(L, stats->ports[i]);
+    const struct sl_port_info *ports = NULL;
+    size_t n = s != NULL ? sl_snapshot_ports(s, &ports) : 0;
+
+    lua_createtable(L, (int)n, 0);
+    for (size_t i = 0; i < n; i++) {
+        lua_pushinteger(L, ports[i].port);
         lua_rawseti(L, -2, (int)i + 1);
     }
     lua_setfield(L, -2, "listening_ports");
@@ -67,13 +71,19 @@ static void push_ports(lua_State *L, const struct sl_script_stats *stats)
 
 static void push_totals(lua_State *L, const struct sl_script_stats *stats)
 {
-    lua_createtable(L, 0, 12);
+    lua_createtable(L, 0, 20);
     set_number(L, "active_connections", (double)stats->active_connections);
     set_number(L, "total_connections", (double)stats->total_connections);
     set_number(L, "requests", (double)stats->requests);
     set_number(L, "errors", (double)stats->errors);
     set_number(L, "bytes_in", (double)stats->bytes_in);
     set_number(L, "bytes_out", (double)stats->bytes_out);
+    set_number(L, "http2_requests", (double)stats->http2_requests);
+    set_number(L, "http3_requests", (double)stats->http3_requests);
+    set_number(L, "quic_handshakes", (double)stats->quic_handshakes);
+    set_number(L, "quic_retries", (double)stats->quic_retries);
+    set_number(L, "quic_dropped", (double)stats->quic_dropped);
+    set_number(L, "quic_forwarded", (double)stats->quic_forwarded);
     set_number(L, "uptime", stats->uptime_s);
     set_number(L, "workers", stats->workers);
 }
@@ -98,8 +108,8 @@ static int stats_(lua_State *L)
     services->stats(services->user, &stats);
     guard = sl_object_new(L, "snapshot", sizeof(*guard));
     push_totals(L, &stats);
-    push_ports(L, &stats);
     *guard = services->snapshot != NULL ? services->snapshot(services->user) : NULL;
+    push_ports(L, *guard);
     push_routes(L, *guard);
     sl_snapshot_unref(*guard);
     *guard = NULL;

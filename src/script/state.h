@@ -56,10 +56,9 @@ struct sl_setting {
 struct sl_script_stats {
     uint64_t active_connections, total_connections, requests, errors, bytes_in, bytes_out;
     double uptime_s;
+    uint64_t http2_requests, http3_requests; /* of `requests` */
+    uint64_t quic_handshakes, quic_retries, quic_dropped, quic_forwarded;
     unsigned workers;
-    /* Ports that are being listened on; valid until the next turn of the loop. */
-    const uint16_t *ports;
-    size_t n_ports;
 };
 
 /* What the program offers to the bindings of one thread. A NULL function is one that this thread

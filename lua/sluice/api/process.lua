@@ -11,9 +11,12 @@ return {
   { name = "sluice.print", args = { { "line", "string" } }, returns = {},
     doc = "Writes a line to the standard output, for what a script shows rather than logs." },
   { name = "sluice.stats", args = {}, returns = { { "table" } },
-    doc = "active_connections, total_connections, requests, errors, bytes_in, bytes_out, "
-      .. "routes_count, listening_ports, uptime, workers, and per_route: name to requests, "
-      .. "errors, active, bytes_in, bytes_out." },
+    doc = "active_connections, total_connections, requests, http2_requests and http3_requests "
+      .. "(of these), errors, bytes_in, bytes_out, quic_handshakes, quic_retries (addresses that "
+      .. "had to be proven first), quic_dropped (datagrams of no use), quic_forwarded (from one "
+      .. "worker to another; the last three up to a second late), routes_count, "
+      .. "listening_ports, uptime, workers, and per_route: name to requests, errors, active, "
+      .. "bytes_in, bytes_out." },
   { name = "sluice.env", args = { { "name", "string" } }, returns = { { "string|nil" } },
     doc = "A variable of the environment." },
   { name = "sluice.args", value = true, type = "string[]", doc = "The arguments of the script." },

@@ -111,9 +111,12 @@ local function route_of(c, entry, settings)
   local host = host_name(c, entry.hostName)
   return {
     name = "https-" .. host,
-    match = { ports = settings.https_port, domains = host, protocol = "http" },
+    match = {
+      ports = settings.https_port, domains = host, protocol = "http", transport = "all",
+    },
     action = {
       type = "forward",
+      udp = { quic = { altSvcPort = settings.alt_svc_port } },
       targets = targets_of(c, entry),
       tls = { mode = "terminate", certificate = {
         cert = pem(c, entry.publicKey, "publicKey"), key = pem(c, entry.privateKey, "privateKey"),
@@ -145,7 +148,7 @@ end
 
 --- The route of an entry.
 -- @tparam table entry IReverseProxyConfig
--- @tparam table settings `https_port`, `version`
+-- @tparam table settings `https_port`, `alt_svc_port` (which visitors see), `version`
 -- @treturn ?table
 -- @treturn ?string what is wrong
 function configs.route(entry, settings)
@@ -180,13 +183,6 @@ function configs.is_same(a, b)
     and is_same_list(a.destinationPorts, b.destinationPorts)
     and a.destinationIp == b.destinationIp and a.destinationPort == b.destinationPort
     and is_same_authentication(a.authentication, b.authentication)
-end
-
---- HTTP/3 beside TCP, announced for the port that visitors see; for a route that is compiled.
-function configs.add_http3(spec, alt_svc_port)
-  spec.transport = "all"
-  spec.alt_svc_port = alt_svc_port
-  spec.alt_svc_max_age = 86400
 end
 
 return configs

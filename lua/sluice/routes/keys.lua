@@ -33,13 +33,29 @@ keys.action = {
   location = true, statusCode = true, -- redirect and reply (own)
   body = true, contentType = true,    -- reply (own)
   forwardingEngine = true,
-  udp = ignore "HTTP/3 and UDP are not in this version",
+  udp = true,
   nftables = refuse "forwarding in the kernel is not supported",
   socketHandler = refuse "socket handlers are code; use a policy script",
   redirect = refuse "was removed from SmartProxy; use httpToHttpsRedirect or a policy script",
   static = refuse "was removed from SmartProxy; forward to a web server",
   security = refuse "belongs to the route: security",
   headers = refuse "belongs to the route: headers",
+}
+
+local no_udp = ignore "UDP is not forwarded in this version"
+local for_all = "is for all routes together: see %s in the limits of the script"
+
+keys.udp = {
+  quic = true,
+  sessionTimeout = no_udp, maxSessionsPerIP = no_udp, maxDatagramSize = no_udp,
+}
+
+keys.quic = {
+  enableHttp3 = true, altSvcPort = true, altSvcMaxAge = true,
+  maxIdleTimeout = ignore(for_all:format "quic_idle_timeout"),
+  maxConcurrentBidiStreams = ignore(for_all:format "quic_max_streams"),
+  maxConcurrentUniStreams = ignore "HTTP/3 needs three, and gets them",
+  initialCongestionWindow = ignore "RFC 9002 says what it is",
 }
 
 keys.target = {

@@ -7,18 +7,15 @@ local keys = require "sluice.routes.keys"
 
 local match = {}
 
-local transports = {
-  tcp = "tcp",
-  all = "all",
-  udp = check.refuse "UDP routes are not supported yet",
-}
+local transports = { tcp = "tcp", all = "all", udp = "udp" }
 
+-- HTTP/3 is HTTP: the rules of a route are the same.
 local protocols = {
   http = "http",
+  http3 = "http",
   tcp = "tcp",
   udp = check.refuse "UDP routes are not supported yet",
-  quic = check.refuse "QUIC routes are not supported yet",
-  http3 = check.refuse "HTTP/3 routes are not supported yet",
+  quic = check.refuse 'QUIC is not passed on; say "http3" for HTTP/3',
 }
 
 local function port_or_range(c, value, path, i)
@@ -124,7 +121,23 @@ local function client_ips(c, value)
   return value ~= nil and c:ip_patterns(value, "match.clientIp[%d]") or nil
 end
 
+-- What a route over UDP is for must be said, since UDP itself is not forwarded.
+local function transport(c, m)
+  local is_http3 = m.protocol == "http3"
+  local given = m.transport ~= nil and c:one_of(m.transport, transports, "match.transport")
+    or is_http3 and "udp" or "tcp"
+  if given == "udp" and not is_http3 then
+    c:fail('UDP routes are not supported yet; for HTTP/3 alone say protocol "http3"',
+      "match.transport")
+  end
+  if given == "tcp" and is_http3 then
+    c:fail('"http3" does not go over TCP: say transport "udp" or "all"', "match.protocol")
+  end
+  return given
+end
+
 --- Puts the fields of a match into the spec.
+-- @treturn string the transport, which depends on more than the match (see sluice.routes.http3)
 function match.compile(c, value, spec)
   local m = c:object(value, keys.match, "match")
   spec.ports = ports(c, m.ports)
@@ -132,14 +145,8 @@ function match.compile(c, value, spec)
   spec.path = match.path(c, m.path, "match.path")
   spec.client_ips = client_ips(c, m.clientIp)
   spec.headers = headers(c, m.headers)
-  spec.transport = "tcp"
-  if m.transport ~= nil then
-    spec.transport = c:one_of(m.transport, transports, "match.transport")
-    if spec.transport == "all" then
-      c:warn("served over TCP; QUIC is not in this version", "match.transport")
-    end
-  end
   spec.protocol = m.protocol ~= nil and c:one_of(m.protocol, protocols, "match.protocol") or "any"
+  return transport(c, m)
 end
 
 return match

@@ -1,0 +1,71 @@
+/*
+ * The ClientHello: what the hook says to it, and the certificate that follows from that and from
+ * the routes. The same for TLS over TCP and for QUIC.
+ */
+#include "proxy/internal.h"
+
+struct sl_route *sl_hello_route(struct sl_conn *c)
+{
+    struct sl_route *r = sl_snapshot_find_tls(c->proxy->live->snapshot, c->port, c->transport,
+                                              c->peer.sni, c->peer.ip16);
+
+    return r != NULL && sl_access_allows(&r->access, c->peer.ip16) ? r : NULL;
+}
+
+void sl_hello_keep_sni(struct sl_conn *c, struct sl_str sni)
+{
+    if (c->peer.sni.p == NULL && sni.len > 0)
+        c->peer.sni = sl_str(sl_strndup(sni.p, sni.len), sni.len);
+}
+
+int sl_hello_ask(struct sl_conn *c, const struct sl_tls_hello *hello,
+                 void (*on_verdict)(struct sl_hook_slot *slot, const struct sl_verdict *v),
+                 struct sl_verdict *v)
+{
+    const struct sl_hooks *hooks = c->proxy->hooks;
+
+    if (!(hooks->present & SL_HOOK_HELLO))
+        return 0;
+    c->slot.on_verdict = on_verdict;
+    if (hooks->on_hello(hooks->host, &c->slot, &c->peer, hello, v) != SL_E_AGAIN)
+        return 0;
+    c->is_waiting = true;
+    sl_deadline_set(&c->deadline, c->proxy->settings->hook_timeout);
+    return SL_E_AGAIN;
+}
+
+bool sl_hello_answered(struct sl_conn *c)
+{
+    if (!c->is_waiting)
+        return false;
+    c->is_waiting = false;
+    sl_deadline_set(&c->deadline, c->proxy->settings->handshake_timeout);
+    return true;
+}
+
+static int certificate_of_route(struct sl_conn *c, struct sl_cert **cert)
+{
+    struct sl_route *r = sl_hello_route(c);
+
+    if (r == NULL || r->tls_data == NULL)
+        return SL_E_NOT_FOUND;
+    *cert = sl_cert_ref(r->tls_data);
+    return 0;
+}
+
+int sl_hello_certificate(struct sl_conn *c, const struct sl_verdict *v, struct sl_cert **cert)
+{
+    int rc = SL_E_DENIED;
+
+    if (v->kind == SL_VERDICT_NONE)
+        rc = certificate_of_route(c, cert);
+    if (v->kind == SL_VERDICT_CERT) {
+        *cert = v->cert;
+        rc = 0;
+    }
+    if (rc == 0) {
+        sl_cert_unref((struct sl_cert *)c->peer.tls_data);
+        c->peer.tls_data = sl_cert_ref(*cert);
+    }
+    return rc;
+}
