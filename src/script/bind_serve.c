@@ -11,6 +11,7 @@ enum {
     MAX_BODY = 16 * 1024 * 1024,
     MOST_BODY = 1024 * 1024 * 1024,
     BODIES = 8, /* of the largest size that a server holds at a time, all connections together */
+    ANSWERS = SL_VERB_DENY | SL_VERB_REPLY | SL_VERB_REDIRECT,
 };
 
 struct http_server {
@@ -113,40 +114,20 @@ static void on_websocket_gone(void *user)
     free_request(r);
 }
 
-/* False when the handler wants no WebSocket. */
-static bool begin_websocket(struct request *r, struct sl_task *task)
-{
-    struct sl_exchange *ex = r->ex;
-    struct sl_ws_verb verb;
-    struct sl_err err;
-    int rc = sl_ws_verb_read(task, &ex->arena, &verb, &err);
-
-    if (rc == SL_E_NOT_FOUND)
-        return false;
-    if (rc == 0) {
-        sl_ws_serve(&r->conn->ws, r->conn->of->server.script, ex, &verb, on_websocket_gone, r);
-        return true;
-    }
-    log_bad_verb(ex, &err);
-    sl_exchange_fail(ex, 500);
-    return true;
-}
-
 static void answer_task(struct request *r, struct sl_task *task)
 {
     struct sl_exchange *ex = r->ex;
     struct sl_verdict v = {0};
     struct sl_err err;
 
-    if (begin_websocket(r, task))
-        return;
-    if (sl_verb_read(task, &ex->arena, SL_VERB_DENY | SL_VERB_REPLY | SL_VERB_REDIRECT, &v, &err) ==
-        0) {
+    if (sl_verb_read(task, &ex->arena, ANSWERS | SL_VERB_WEBSOCKET, &v, &err) < 0) {
+        log_bad_verb(ex, &err);
+        sl_exchange_fail(ex, 500);
+    } else if (v.kind == SL_VERDICT_SERVE) {
+        (void)sl_ws_serve(&r->conn->ws, ex, v.serving, on_websocket_gone, r);
+    } else {
         answer(ex, &v);
-        return;
     }
-    log_bad_verb(ex, &err);
-    sl_exchange_fail(ex, 500);
 }
 
 /* The exchange goes on by itself from here: it needs no more of us than to say that it ended. */
@@ -241,9 +222,7 @@ static void on_admit_end(struct sl_task *task, enum sl_task_end end)
     struct sl_err err;
 
     if (end != SL_TASK_RETURNED || r->ex == NULL ||
-        sl_verb_read(task, &r->ex->arena, SL_VERB_DENY | SL_VERB_REPLY | SL_VERB_REDIRECT, &v,
-                     &err) < 0 ||
-        v.kind != SL_VERDICT_NONE) {
+        sl_verb_read(task, &r->ex->arena, ANSWERS, &v, &err) < 0 || v.kind != SL_VERDICT_NONE) {
         on_handler_end(task, end);
         return;
     }

@@ -21,6 +21,7 @@ enum {
     SL_VERB_TARGET = 1 << SL_VERDICT_TARGET,
     SL_VERB_CERT = 1 << SL_VERDICT_CERT,
     SL_VERB_PASSTHROUGH = 1 << SL_VERDICT_PASSTHROUGH,
+    SL_VERB_WEBSOCKET = 1 << SL_VERDICT_SERVE,
 };
 
 /* For on_end of a task that returned: reads its first result (nil: SL_VERDICT_NONE) into `v`, with

@@ -1,6 +1,7 @@
 #include "script/host.h"
 
 #include "script/internal.h"
+#include "script/ws_serve.h"
 #include "tls/cert.h"
 
 /* Reads the plain table of a verb into a verdict. Runs protected, so that every mistake of the
@@ -165,6 +166,11 @@ static void read_cert(lua_State *L, struct reading *r)
         luaL_error(L, "cert: %s", err.text);
 }
 
+static void read_websocket(lua_State *L, struct reading *r)
+{
+    sl_ws_verb_read(L, r->arena, r->v);
+}
+
 static void read_nothing(lua_State *L, struct reading *r)
 {
     (void)L;
@@ -183,6 +189,7 @@ static const struct {
     {"target", SL_VERDICT_TARGET, read_target},
     {"cert", SL_VERDICT_CERT, read_cert},
     {"passthrough", SL_VERDICT_PASSTHROUGH, read_nothing},
+    {"websocket", SL_VERDICT_SERVE, read_websocket},
 };
 
 /* Throws "on_connect may return nil or: deny". */

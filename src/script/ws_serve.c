@@ -18,57 +18,6 @@ struct sl_ws_serving {
     void *user;
 };
 
-/* --- the verb --- */
-
-struct reading {
-    struct sl_task *task;
-    struct sl_arena *arena;
-    struct sl_ws_verb *out;
-    bool is_one;
-};
-
-static bool is_websocket(lua_State *L)
-{
-    bool is_one;
-
-    if (!lua_istable(L, 1))
-        return false;
-    lua_pushliteral(L, "verb");
-    lua_rawget(L, 1);
-    lua_pushliteral(L, "websocket");
-    is_one = lua_rawequal(L, -1, -2);
-    lua_pop(L, 2);
-    return is_one;
-}
-
-static void read_verb(lua_State *L, void *arg)
-{
-    struct reading *r = arg;
-    lua_State *from = sl_task_lua(r->task);
-
-    lua_pushvalue(from, 1);
-    lua_xmove(from, L, 1);
-    r->is_one = is_websocket(L);
-    if (!r->is_one)
-        return;
-    sl_websock_read_opts(L, 1, false, &r->out->opts);
-    r->out->protocols = sl_arena_dup(r->arena, sl_websock_push_protocols(L, 1));
-    sl_opt_function(L, 1, "fn");
-    r->out->fn = luaL_ref(L, LUA_REGISTRYINDEX);
-}
-
-int sl_ws_verb_read(struct sl_task *t, struct sl_arena *arena, struct sl_ws_verb *out,
-                    struct sl_err *err)
-{
-    struct reading r = {t, arena, out, false};
-    int rc;
-
-    if (sl_task_results(t) == 0)
-        return SL_E_NOT_FOUND;
-    rc = sl_script_protect(sl_task_script(t), read_verb, &r, err);
-    return rc < 0 || r.is_one ? rc : SL_E_NOT_FOUND;
-}
-
 /* --- life --- */
 
 static void free_if_over(struct sl_ws_serving *v)
@@ -243,19 +192,19 @@ static void take_exchange(struct sl_ws_serving *v, struct sl_exchange *ex,
         run(v); /* else when it was written, or never */
 }
 
-void sl_ws_serve(struct sl_ws_serving **out, struct sl_script *script, struct sl_exchange *ex,
-                 const struct sl_ws_verb *verb, void (*on_gone)(void *user), void *user)
+int sl_ws_serve(struct sl_ws_serving **out, struct sl_exchange *ex, const struct sl_ws_verb *verb,
+                void (*on_gone)(void *user), void *user)
 {
     int status = sl_ws_check_request(&ex->req);
     struct sl_ws_serving *v;
 
     if (status != 0) {
-        sl_unref(script, verb->fn);
+        sl_unref(verb->script, verb->fn);
         refuse(ex, status);
-        return;
+        return status;
     }
     v = sl_zalloc(sizeof(*v));
-    v->script = script;
+    v->script = verb->script;
     v->loop = ex->loop;
     v->opts = verb->opts;
     v->fn = verb->fn;
@@ -263,6 +212,29 @@ void sl_ws_serve(struct sl_ws_serving **out, struct sl_script *script, struct sl
     v->user = user;
     *out = v;
     take_exchange(v, ex, verb);
+    return 0;
+}
+
+/* --- the verb --- */
+
+static int serve(void *serving, struct sl_exchange *ex, void (*on_gone)(void *user), void *user)
+{
+    struct sl_ws_serving *v;
+
+    return sl_ws_serve(&v, ex, serving, on_gone, user);
+}
+
+void sl_ws_verb_read(lua_State *L, struct sl_arena *arena, struct sl_verdict *v)
+{
+    struct sl_ws_verb *verb = sl_arena_alloc(arena, sizeof(*verb));
+
+    *verb = (struct sl_ws_verb){.script = sl_script_of(L)};
+    sl_websock_read_opts(L, 1, false, &verb->opts);
+    verb->protocols = sl_arena_dup(arena, sl_websock_push_protocols(L, 1));
+    sl_opt_function(L, 1, "fn");
+    verb->fn = luaL_ref(L, LUA_REGISTRYINDEX);
+    v->serve = serve;
+    v->serving = verb;
 }
 
 bool sl_ws_serving_leave(struct sl_ws_serving *v)
