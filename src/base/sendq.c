@@ -102,6 +102,16 @@ void sl_sendq_acked(struct sl_sendq *q, size_t n)
     }
 }
 
+void sl_sendq_rewind(struct sl_sendq *q)
+{
+    if (q->n_unacked == 0)
+        return;
+    q->cursor = q->first;
+    q->cursor_skip = q->first_skip;
+    q->n_unsent += q->n_unacked;
+    q->n_unacked = 0;
+}
+
 void sl_sendq_clear(struct sl_sendq *q)
 {
     while (q->first != NULL) {

@@ -42,6 +42,8 @@ int sl_sendq_peek(const struct sl_sendq *q, struct iovec *iov, int n_iov, size_t
 void sl_sendq_sent(struct sl_sendq *q, size_t n);
 /* The oldest `n` bytes that were sent have arrived: their memory is free. */
 void sl_sendq_acked(struct sl_sendq *q, size_t n);
+/* What was sent and not acknowledged has to be sent again. */
+void sl_sendq_rewind(struct sl_sendq *q);
 /* Gives all memory back; the queue may be used again. */
 void sl_sendq_clear(struct sl_sendq *q);
 

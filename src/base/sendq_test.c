@@ -124,8 +124,29 @@ static void bytes_stay_where_they_are_until_acknowledged(void)
     sl_sendq_clear(&q);
 }
 
+static void what_was_not_acknowledged_can_be_sent_again(void)
+{
+    struct sl_sendq q = {0};
+    uint64_t at = 0;
+
+    put(&q, &at, 50000);
+    sl_sendq_sent(&q, 40000);
+    sl_sendq_acked(&q, 12345);
+    sl_sendq_rewind(&q);
+    sl_check(q.n_unsent == 50000 - 12345 && q.n_unacked == 0);
+    sl_check(look(&q, 12345, 8, 60000) == 50000 - 12345);
+    sl_sendq_rewind(&q); /* nothing was sent meanwhile */
+    put(&q, &at, 10);
+    sl_sendq_sent(&q, 50010 - 12345);
+    sl_sendq_acked(&q, 50010 - 12345);
+    sl_sendq_rewind(&q);
+    sl_check(sl_sendq_len(&q) == 0);
+    sl_sendq_clear(&q);
+}
+
 int main(void)
 {
+    what_was_not_acknowledged_can_be_sent_again();
     empty_it_holds_nothing();
     acknowledged_in_full_it_is_empty_again();
     any_order_keeps_the_bytes();

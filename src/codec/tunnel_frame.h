@@ -1,8 +1,8 @@
 /*
  * The frames of a tunnel over TLS: a header of 9 bytes (stream id, type, payload length, all
- * big-endian), then the payload. What remoteingress 4 documents, and RESET, which two sluices use
- * between themselves. Byte order and the form of the credit are our reading of it, not verified
- * against the original.
+ * big-endian), then the payload. What remoteingress 4 documents, and RESET and RESUME, which two
+ * sluices use between themselves. Byte order and the form of the credit are our reading of it, not
+ * verified against the original.
  *
  * Pure functions of bytes: no socket, no clock; any thread. The payload of DATA comes out in the
  * pieces in which it came in, however large the frame; every other frame comes out whole, with a
@@ -32,18 +32,20 @@
     X(CONFIG, 0x06, HUB, SL_FRAME_CONFIG_MAX) /* JSON: ports and the like */                       \
     X(PING, 0x07, HUB, 256)                   /* comes back as it is */                            \
     X(PONG, 0x08, EDGE, 256)                                                                       \
-    X(WINDOW_UPDATE, 0x09, EDGE, 256)     /* bytes that the edge consumed */                       \
-    X(WINDOW_UPDATE_BACK, 0x0A, HUB, 256) /* bytes that the hub consumed */                        \
-    X(UDP_OPEN, 0x0B, EDGE, 4352)         /* PROXY v2 header */                                    \
-    X(UDP_DATA, 0x0C, EDGE, 65535)        /* one datagram */                                       \
-    X(UDP_DATA_BACK, 0x0D, HUB, 65535)    /* one datagram */                                       \
-    X(UDP_CLOSE, 0x0E, BOTH, 256)         /* empty: the session has ended */                       \
-    X(RESET, 0x0F, BOTH, 256)             /* why (u32): the stream ended abruptly */
+    X(WINDOW_UPDATE, 0x09, EDGE, 256)          /* bytes that the edge consumed */                  \
+    X(WINDOW_UPDATE_BACK, 0x0A, HUB, 256)      /* bytes that the hub consumed */                   \
+    X(UDP_OPEN, 0x0B, EDGE, 4352)              /* PROXY v2 header */                               \
+    X(UDP_DATA, 0x0C, EDGE, 65535)             /* one datagram */                                  \
+    X(UDP_DATA_BACK, 0x0D, HUB, 65535)         /* one datagram */                                  \
+    X(UDP_CLOSE, 0x0E, BOTH, 256)              /* empty: the session has ended */                  \
+    X(RESET, 0x0F, BOTH, 256)                  /* why (u32): the stream ended abruptly */          \
+    X(RESUME, 0x10, BOTH, SL_FRAME_RESUME_MAX) /* codec/tunnel_resume.h */
 
 enum {
     SL_FRAME_HEAD = 9,
     SL_FRAME_MAX = 16 << 20, /* payload; more ends the tunnel before anything is allocated */
     SL_FRAME_CONFIG_MAX = 1 << 20,
+    SL_FRAME_RESUME_MAX = 2 << 20, /* some 100,000 streams */
 };
 
 enum sl_frame_type {
@@ -88,6 +90,11 @@ void sl_frame_head(uint8_t out[SL_FRAME_HEAD], uint32_t stream, enum sl_frame_ty
 unsigned sl_frame_senders(uint8_t type);
 /* "WINDOW_UPDATE"; "unknown" for a number that nobody knows. */
 const char *sl_frame_name(uint8_t type);
+
+/* Between two sluices the credit of WINDOW_UPDATE is followed by the number of bytes that have
+ * arrived on the stream since its begin (u64), and one more when its end has: what need not be sent
+ * again. */
+enum { SL_FRAME_CREDIT_LEN = 4, SL_FRAME_RECEIPT_LEN = 12 };
 
 /* Numbers inside payloads, credit and the code of a reset. Look at the length first: a payload may
  * be shorter than it should be. */

@@ -23,7 +23,7 @@ static uint64_t read_all(const uint8_t *bytes, size_t len, size_t piece, int *rc
             goes_on = f.left > 0;
         }
         sl_assert(*rc == 0 || *rc == SL_E_LIMIT);
-        sl_assert(sl_buf_len(&r.kept) <= SL_FRAME_CONFIG_MAX);
+        sl_assert(sl_buf_len(&r.kept) <= SL_FRAME_RESUME_MAX);
     }
     sl_frame_reader_clear(&r);
     return digest;

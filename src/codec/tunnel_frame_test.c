@@ -103,8 +103,8 @@ static void what_is_too_long_is_refused_with_its_header(void)
         {SL_FRAME_UDP_DATA, 65536, SL_E_LIMIT},
         {SL_FRAME_WINDOW_UPDATE, 4, 0},
         {SL_FRAME_WINDOW_UPDATE_BACK, 257, SL_E_LIMIT},
-        {0x10, SL_FRAME_MAX, 0}, /* an unknown type is skipped */
-        {0x10, SL_FRAME_MAX + 1, SL_E_LIMIT},
+        {0x11, SL_FRAME_MAX, 0}, /* an unknown type is skipped */
+        {0x11, SL_FRAME_MAX + 1, SL_E_LIMIT},
         {0, 1, 0},
     };
 
@@ -158,7 +158,7 @@ static void types_have_names_and_senders(void)
     sl_check(sl_frame_senders(SL_FRAME_OPEN) == SL_FRAME_FROM_EDGE);
     sl_check(sl_frame_senders(SL_FRAME_CONFIG) == SL_FRAME_FROM_HUB);
     sl_check(sl_frame_senders(SL_FRAME_UDP_CLOSE) == SL_FRAME_FROM_BOTH);
-    sl_check(sl_frame_senders(0x10) == 0);
+    sl_check(sl_frame_senders(0x11) == 0);
 }
 
 int main(void)

@@ -134,7 +134,7 @@ static void fill(struct frames *f, struct batch *b)
 
     if (sl_buf_len(&f->control) > 0)
         add(b, sl_buf_at(&f->control), sl_buf_len(&f->control));
-    while (has_room(b) &&
+    while (t->is_started && has_room(b) &&
            (flow = sl_schedule_next(&t->schedule, sl_loop_now_ms(t->loop), &most)) != NULL) {
         if (flow == &f->datagram_flow)
             add_datagrams(f, b, most);
@@ -196,14 +196,6 @@ static void put_control(struct frames *f, uint32_t id, enum sl_frame_type type, 
     flush_soon(f);
 }
 
-static void put_number(struct frames *f, uint32_t id, enum sl_frame_type type, uint32_t n)
-{
-    uint8_t payload[4];
-
-    sl_frame_put_u32(payload, n);
-    put_control(f, id, type, payload, sizeof(payload));
-}
-
 static void do_open(struct sl_tunnel_link *l, struct sl_tunnel_stream *s)
 {
     put_control(frames_of(l), s->id, SL_FRAME_OPEN, s->opening, s->n_opening);
@@ -217,18 +209,25 @@ static void do_ready(struct sl_tunnel_link *l, struct sl_tunnel_stream *s)
 
 static void do_credit(struct sl_tunnel_link *l, struct sl_tunnel_stream *s, uint32_t n)
 {
-    put_number(frames_of(l), s->id,
-               l->tunnel->is_edge ? SL_FRAME_WINDOW_UPDATE : SL_FRAME_WINDOW_UPDATE_BACK, n);
+    uint8_t payload[SL_FRAME_RECEIPT_LEN];
+    size_t len = l->tunnel->resumes ? SL_FRAME_RECEIPT_LEN : SL_FRAME_CREDIT_LEN;
+
+    sl_frame_put_u32(payload, n);
+    sl_resume_put_u64(payload + SL_FRAME_CREDIT_LEN, sl_tunnel_stream_receipt(s));
+    put_control(frames_of(l), s->id,
+                l->tunnel->is_edge ? SL_FRAME_WINDOW_UPDATE : SL_FRAME_WINDOW_UPDATE_BACK, payload,
+                len);
 }
 
 static void put_reset(struct frames *f, uint32_t id)
 {
+    static const uint8_t why[4]; /* nobody has asked for reasons yet */
     struct sl_tunnel *t = f->link.tunnel;
 
     if (t->is_original)
         put_control(f, id, t->is_edge ? SL_FRAME_CLOSE : SL_FRAME_CLOSE_BACK, NULL, 0);
     else
-        put_number(f, id, SL_FRAME_RESET, 0);
+        put_control(f, id, SL_FRAME_RESET, why, sizeof(why));
 }
 
 static void do_reset(struct sl_tunnel_link *l, struct sl_tunnel_stream *s)
@@ -266,10 +265,15 @@ static size_t do_waiting(const struct sl_tunnel_link *l)
 
 /* --- what arrives --- */
 
-static void on_credit(struct sl_tunnel_stream *s, const struct sl_frame *frame)
+static int on_credit(struct sl_tunnel_stream *s, const struct sl_frame *frame)
 {
-    if (frame->len >= 4)
+    int rc = 0;
+
+    if (frame->len >= SL_FRAME_RECEIPT_LEN && s->tunnel->resumes)
+        rc = sl_tunnel_stream_acked(s, sl_resume_u64(frame->bytes + SL_FRAME_CREDIT_LEN));
+    if (rc == 0 && frame->len >= SL_FRAME_CREDIT_LEN && s->tunnel != NULL)
         sl_tunnel_stream_credit(s, sl_frame_u32(frame->bytes));
+    return rc;
 }
 
 /* A frame of a stream that is no more is no fault: it crossed our CLOSE or RESET on the way. */
@@ -294,8 +298,7 @@ static int take_stream_frame(struct frames *f, const struct sl_frame *frame)
         sl_tunnel_stream_fail(s, SL_E_RESET);
         return 0;
     default:
-        on_credit(s, frame);
-        return 0;
+        return on_credit(s, frame);
     }
 }
 
@@ -307,6 +310,19 @@ static int take_open(struct frames *f, const struct sl_frame *frame)
     if (rc != SL_E_REFUSED)
         return rc;
     put_reset(f, frame->stream);
+    return 0;
+}
+
+/* Before this a link that replaces another carries nothing of the streams. */
+static int take_resume(struct frames *f, const struct sl_frame *frame)
+{
+    struct sl_tunnel *t = f->link.tunnel;
+    struct sl_resume peer;
+
+    if (t->is_started || !t->resumes || sl_resume_parse(frame->bytes, frame->len, &peer) < 0 ||
+        sl_tunnel_resumed(t, &peer) < 0)
+        return SL_E_PROTOCOL;
+    sl_tunnel_start(t);
     return 0;
 }
 
@@ -328,6 +344,8 @@ static int take(struct frames *f, const struct sl_frame *frame)
     if (!(sl_frame_senders(frame->type) & peer))
         return SL_E_PROTOCOL;
     switch (frame->type) {
+    case SL_FRAME_RESUME:
+        return take_resume(f, frame);
     case SL_FRAME_OPEN:
         return take_open(f, frame);
     case SL_FRAME_CONFIG:
@@ -439,7 +457,7 @@ static void read_first(void *user)
         update_read(f);
 }
 
-void sl_tunnel_attach_frames(struct sl_tunnel *t, struct sl_stream **below, const uint8_t *first,
+static struct frames *attach(struct sl_tunnel *t, struct sl_stream **below, const uint8_t *first,
                              size_t n_first)
 {
     struct frames *f = sl_zalloc(sizeof(*f));
@@ -453,4 +471,28 @@ void sl_tunnel_attach_frames(struct sl_tunnel *t, struct sl_stream **below, cons
     if (n_first > 0)
         sl_buf_append(&f->first, first, n_first);
     sl_loop_soon(t->loop, &f->reading_first, read_first, f);
+    return f;
+}
+
+void sl_tunnel_attach_frames(struct sl_tunnel *t, struct sl_stream **below, const uint8_t *first,
+                             size_t n_first)
+{
+    (void)attach(t, below, first, n_first);
+    sl_tunnel_start(t);
+}
+
+void sl_tunnel_resume_frames(struct sl_tunnel *t, struct sl_stream **below,
+                             const struct sl_resume *peer, const uint8_t *first, size_t n_first)
+{
+    struct frames *f = attach(t, below, first, n_first);
+    struct sl_buf ours = {0};
+
+    sl_assert(t->resumes);
+    sl_tunnel_describe(t, &ours);
+    put_control(f, 0, SL_FRAME_RESUME, sl_buf_at(&ours), sl_buf_len(&ours));
+    sl_buf_clear(&ours);
+    if (peer != NULL && sl_tunnel_resumed(t, peer) == 0)
+        sl_tunnel_start(t);
+    else if (peer != NULL)
+        sl_tunnel_detach(t, SL_E_PROTOCOL, "what the edge says of its streams cannot be true");
 }

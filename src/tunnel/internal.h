@@ -21,9 +21,11 @@ struct sl_tunnel_link;
 /* What a link does for the tunnel. None of these calls back. */
 struct sl_tunnel_link_ops {
     void (*open)(struct sl_tunnel_link *l, struct sl_tunnel_stream *s);
+    /* Tells that `n` more bytes may come, 0 for none; between sluices that resume, what has
+     * arrived, too. */
+    void (*credit)(struct sl_tunnel_link *l, struct sl_tunnel_stream *s, uint32_t n);
     /* There are unsent bytes within its credit, or its end is due. */
     void (*ready)(struct sl_tunnel_link *l, struct sl_tunnel_stream *s);
-    void (*credit)(struct sl_tunnel_link *l, struct sl_tunnel_stream *s, uint32_t n);
     void (*reset)(struct sl_tunnel_link *l, struct sl_tunnel_stream *s);
     int (*send)(struct sl_tunnel_link *l, const struct sl_frame *f);
     size_t (*waiting)(const struct sl_tunnel_link *l); /* bytes of control frames */
@@ -46,6 +48,11 @@ struct sl_tunnel {
     struct sl_window_budget in_budget;
     struct sl_schedule schedule;
     struct sl_tunnel_link *link; /* NULL while there is none */
+    bool is_started;             /* streams may use it */
+    bool resumes;
+    uint8_t ticket[SL_RESUME_TICKET];
+    uint32_t last_seen_id;       /* hub: the highest that the edge has opened */
+    struct sl_deadline receipts; /* for bytes that arrived and were not told of yet */
     struct sl_task_link going_down;
     int down_code;
     char down_why[128];
@@ -60,17 +67,21 @@ struct sl_tunnel_stream {
     uint32_t id;
     struct sl_flow flow;
     struct sl_sendq out;
-    uint64_t credit; /* bytes that we may send */
+    uint64_t out_base; /* bytes since the begin that are not in `out` any more */
+    uint64_t credit;   /* bytes that we may send */
+    uint64_t told;     /* the last receipt that the peer got from us */
     struct sl_window window;
     struct sl_buf in; /* arrived while the holder paused; the window bounds it */
     struct sl_task_link later;
     struct sl_deadline deadline; /* of one that lingers */
-    char *opening;               /* edge: the PROXY line, until a link has sent it */
+    char *opening;               /* edge: the PROXY line, until the peer has it for sure */
     uint16_t n_opening;
     bool is_opened;   /* the link knows it */
     bool fin_sent;    /* to the link; stream.sent_fin says that it is due */
+    bool fin_acked;   /* the peer has it */
     bool fin_arrived; /* stands behind `in`; stream.got_fin says that it was told */
     bool is_orphan;   /* the holder has freed it: the rest goes out, what comes is swallowed */
+    bool is_listed;   /* by the peer, while a link is being replaced */
     bool is_drained;  /* on_written() is due */
 };
 
@@ -84,13 +95,20 @@ struct sl_tunnel_stream *sl_tunnel_find(const struct sl_tunnel *t, uint32_t id);
 /* The peer opens a stream: the handler gets it. 0; SL_E_PROTOCOL when the id is in use (attack
  * U-04); SL_E_REFUSED when there are too many, or nobody takes streams: reset it. */
 int sl_tunnel_opened(struct sl_tunnel *t, uint32_t id, struct sl_str opening);
-/* Takes the link and makes it the tunnel's: what waits is announced to it. */
+/* Takes the link and makes it the tunnel's; then, when the streams may use it: what waits is
+ * announced to it. */
 void sl_tunnel_attach(struct sl_tunnel *t, struct sl_tunnel_link *link);
+void sl_tunnel_start(struct sl_tunnel *t);
+
+/* resume.c */
+/* What we have, as the payload of a RESUME frame. */
+void sl_tunnel_describe(const struct sl_tunnel *t, struct sl_buf *out);
+/* What the peer has: every stream goes back to that byte, or ends. 0, or SL_E_PROTOCOL when it
+ * cannot be true. */
+int sl_tunnel_resumed(struct sl_tunnel *t, const struct sl_resume *peer);
 
 /* stream.c */
 struct sl_tunnel_stream *sl_tunnel_stream_new(struct sl_tunnel *t, uint32_t id);
-/* Takes it out of the tunnel: no frame reaches it any more. */
-void sl_tunnel_stream_leave(struct sl_tunnel_stream *s);
 /* Called by the link. 0, or SL_E_LIMIT when the peer has ignored its window. */
 int sl_tunnel_stream_arrived(struct sl_tunnel_stream *s, const uint8_t *bytes, size_t len);
 void sl_tunnel_stream_fin(struct sl_tunnel_stream *s);
@@ -98,6 +116,12 @@ void sl_tunnel_stream_fail(struct sl_tunnel_stream *s, int code);
 void sl_tunnel_stream_credit(struct sl_tunnel_stream *s, uint32_t n);
 /* The link has taken bytes off s->out, maybe the end, too. */
 void sl_tunnel_stream_sent(struct sl_tunnel_stream *s);
+/* What has arrived here, as the peer is told: 1 more than the bytes when the end has, too. */
+uint64_t sl_tunnel_stream_receipt(struct sl_tunnel_stream *s);
+/* What has arrived there. 0, or SL_E_PROTOCOL when we have not sent so much. */
+int sl_tunnel_stream_acked(struct sl_tunnel_stream *s, uint64_t receipt);
+/* The bytes behind the last receipt have to be sent again, as far as `granted` goes. */
+void sl_tunnel_stream_rewind(struct sl_tunnel_stream *s, uint64_t granted);
 /* Bytes that may be sent now. */
 size_t sl_tunnel_stream_sendable(const struct sl_tunnel_stream *s);
 

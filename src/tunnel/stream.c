@@ -11,7 +11,9 @@
 enum {
     OUT_HIGH = 256 * 1024, /* unsent bytes above which the writer has to wait */
     OUT_LOW = 128 * 1024,
-    LINGER_MS = 30000, /* for the rest of a stream whose holder has gone */
+    LINGER_MS = 30000,      /* for the rest of a stream whose holder has gone */
+    RECEIPT_AT = 64 * 1024, /* bytes that arrived until the peer is told at once */
+    RECEIPT_MS = 1000,      /* and until it is told at all */
 };
 
 static void run_later(void *user);
@@ -57,7 +59,7 @@ static void leave(struct sl_tunnel_stream *s)
 /* Both directions have ended, and nothing of them waits here. */
 static void settle(struct sl_tunnel_stream *s)
 {
-    if (s->tunnel == NULL || !s->fin_sent || !s->fin_arrived || sl_buf_len(&s->in) > 0)
+    if (s->tunnel == NULL || !s->fin_acked || !s->fin_arrived || sl_buf_len(&s->in) > 0)
         return;
     leave(s);
     if (s->is_orphan)
@@ -104,6 +106,51 @@ struct sl_tunnel_stream *sl_tunnel_stream_new(struct sl_tunnel *t, uint32_t id)
     sl_list_append(&t->streams, &s->link);
     t->stats.streams_opened++;
     return s;
+}
+
+/* --- receipts --- */
+
+uint64_t sl_tunnel_stream_receipt(struct sl_tunnel_stream *s)
+{
+    s->told = s->window.received + s->fin_arrived;
+    return s->told;
+}
+
+/* Soon, so that the peer does not keep for long what it needs no more; at once when it is much, or
+ * the last of it. */
+static void owe_receipt(struct sl_tunnel_stream *s)
+{
+    struct sl_tunnel *t = s->tunnel;
+
+    if (!t->resumes || t->link == NULL)
+        return;
+    if (s->fin_arrived || s->window.received - s->told >= RECEIPT_AT)
+        t->link->ops->credit(t->link, s, 0);
+    else if (t->receipts.due_ms == 0)
+        sl_deadline_set(&t->receipts, RECEIPT_MS);
+}
+
+int sl_tunnel_stream_acked(struct sl_tunnel_stream *s, uint64_t receipt)
+{
+    uint64_t sent = s->out_base + s->out.n_unacked, n_new = receipt - s->out_base;
+
+    if (receipt < s->out_base || receipt > sent + s->fin_sent)
+        return SL_E_PROTOCOL;
+    sl_free(s->opening); /* it has been seen there */
+    s->opening = NULL;
+    s->fin_acked = receipt > sent;
+    n_new -= s->fin_acked;
+    sl_sendq_acked(&s->out, (size_t)n_new);
+    s->out_base += n_new;
+    settle(s);
+    return 0;
+}
+
+void sl_tunnel_stream_rewind(struct sl_tunnel_stream *s, uint64_t granted)
+{
+    sl_sendq_rewind(&s->out);
+    s->fin_sent = s->fin_acked;
+    s->credit = granted > s->out_base ? granted - s->out_base : 0;
 }
 
 /* --- in --- */
@@ -177,6 +224,7 @@ int sl_tunnel_stream_arrived(struct sl_tunnel_stream *s, const uint8_t *bytes, s
     if (rc < 0 || len == 0)
         return rc;
     s->tunnel->stats.bytes_in += len;
+    owe_receipt(s);
     if (s->is_orphan)
         pass(s, len);
     else if (s->stream.is_reading && sl_buf_len(&s->in) == 0)
@@ -189,6 +237,7 @@ int sl_tunnel_stream_arrived(struct sl_tunnel_stream *s, const uint8_t *bytes, s
 void sl_tunnel_stream_fin(struct sl_tunnel_stream *s)
 {
     s->fin_arrived = true;
+    owe_receipt(s);
     if (!s->is_orphan && s->stream.is_reading)
         soon(s);
     settle(s);
@@ -231,7 +280,10 @@ void sl_tunnel_stream_credit(struct sl_tunnel_stream *s, uint32_t n)
 
 void sl_tunnel_stream_sent(struct sl_tunnel_stream *s)
 {
-    sl_sendq_acked(&s->out, s->out.n_unacked);
+    if (!s->tunnel->resumes) {
+        sl_sendq_acked(&s->out, s->out.n_unacked);
+        s->fin_acked = s->fin_sent;
+    }
     if (s->stream.is_writing && !s->is_orphan && s->out.n_unsent <= OUT_LOW) {
         s->is_drained = true;
         soon(s);

@@ -26,6 +26,8 @@ static void announce(struct sl_tunnel *t, struct sl_tunnel_stream *s)
 {
     t->link->ops->open(t->link, s);
     s->is_opened = true;
+    if (t->resumes)
+        return; /* it may have to be said again */
     sl_free(s->opening);
     s->opening = NULL;
 }
@@ -41,7 +43,7 @@ struct sl_stream *sl_tunnel_open(struct sl_tunnel *t, struct sl_str opening,
     sl_stream_set_handler(&s->stream, handler, user);
     s->opening = sl_strndup(opening.p, opening.len);
     s->n_opening = (uint16_t)opening.len;
-    if (t->link != NULL)
+    if (t->link != NULL && t->is_started)
         announce(t, s);
     return &s->stream;
 }
@@ -56,6 +58,7 @@ int sl_tunnel_opened(struct sl_tunnel *t, uint32_t id, struct sl_str opening)
         (s = sl_tunnel_stream_new(t, id)) == NULL)
         return SL_E_REFUSED;
     s->is_opened = true;
+    t->last_seen_id = SL_MAX(t->last_seen_id, id);
     t->handler->on_stream(t->user, &s->stream, opening);
     return 0;
 }
@@ -84,16 +87,19 @@ static void drop_link(struct sl_tunnel *t)
     struct sl_tunnel_link *link = t->link;
 
     t->link = NULL;
+    t->is_started = false;
+    sl_deadline_clear(&t->receipts);
     if (link != NULL)
         link->ops->free(link);
 }
 
-/* The streams do not survive it: nobody can tell what has arrived at the other side. */
+/* With the original the streams do not survive it: nobody can tell what has arrived there. */
 static void go_down(void *user)
 {
     struct sl_tunnel *t = user;
 
-    fail_streams(t, SL_E_RESET, true);
+    if (!t->resumes)
+        fail_streams(t, SL_E_RESET, true);
     t->handler->on_down(t->user, t->down_code, t->down_why);
 }
 
@@ -107,19 +113,44 @@ void sl_tunnel_detach(struct sl_tunnel *t, int code, const char *why)
     sl_loop_soon(t->loop, &t->going_down, go_down, t);
 }
 
+void sl_tunnel_give_up(struct sl_tunnel *t)
+{
+    fail_streams(t, SL_E_TIMEOUT, false);
+}
+
 void sl_tunnel_attach(struct sl_tunnel *t, struct sl_tunnel_link *link)
 {
     drop_link(t);
     t->link = link;
     link->tunnel = t;
+}
+
+void sl_tunnel_start(struct sl_tunnel *t)
+{
+    t->is_started = true;
     sl_list_each(&t->streams, it)
     {
         struct sl_tunnel_stream *s = sl_container_of(it, struct sl_tunnel_stream, link);
 
-        if (!s->is_opened) {
+        if (!s->is_opened)
             announce(t, s);
-            sl_tunnel_stream_credit(s, 0); /* it may have something to say already */
-        }
+        sl_tunnel_stream_credit(s, 0); /* it may have something to say already */
+    }
+}
+
+/* Every second as long as bytes arrive. */
+static void on_receipts_due(struct sl_deadline *d)
+{
+    struct sl_tunnel *t = d->user;
+
+    if (t->link == NULL)
+        return;
+    sl_list_each(&t->streams, it)
+    {
+        struct sl_tunnel_stream *s = sl_container_of(it, struct sl_tunnel_stream, link);
+
+        if (s->told != s->window.received + s->fin_arrived)
+            t->link->ops->credit(t->link, s, 0);
     }
 }
 
@@ -149,6 +180,9 @@ struct sl_tunnel *sl_tunnel_new(const struct sl_tunnel_opts *opts)
     t->is_edge = opts->is_edge;
     t->is_original = opts->is_original;
     t->max_streams = opts->max_streams > 0 ? opts->max_streams : SL_TUNNEL_STREAMS_MAX;
+    t->resumes = opts->resumes;
+    memcpy(t->ticket, opts->ticket, sizeof(t->ticket));
+    sl_deadline_init(&t->receipts, t->loop, on_receipts_due, t);
     t->in_budget.total = SL_WINDOW_BUDGET;
     sl_list_init(&t->streams);
     sl_schedule_init(&t->schedule, sl_loop_now_ms(t->loop));
@@ -168,6 +202,7 @@ void sl_tunnel_free(struct sl_tunnel *t)
     if (t == NULL)
         return;
     drop_link(t);
+    sl_deadline_stop(&t->receipts);
     sl_loop_unsoon(&t->going_down);
     fail_streams(t, SL_E_CLOSED, false);
     sl_loop_defer(t->loop, t, destroy);

@@ -18,6 +18,7 @@
 #define SL_TUNNEL_TUNNEL_H
 
 #include "codec/tunnel_frame.h"
+#include "codec/tunnel_resume.h"
 #include "net/stream.h"
 
 struct sl_tunnel;
@@ -29,7 +30,8 @@ struct sl_tunnel_handler {
     void (*on_stream)(void *user, struct sl_stream *s, struct sl_str opening);
     /* A frame that is about no stream: CONFIG, PING, PONG, UDP_*. */
     void (*on_frame)(void *user, const struct sl_frame *f);
-    /* The link is gone; `why` for the log. The streams wait for another link, or have ended. */
+    /* The link is gone; `why` for the log. With `resumes` the streams wait for another one, until
+     * sl_tunnel_give_up(); else those that the peer knew have ended. */
     void (*on_down)(void *user, int code, const char *why);
 };
 
@@ -39,6 +41,10 @@ struct sl_tunnel_opts {
     void *user;
     bool is_edge;
     uint32_t max_streams; /* at once; further ones are refused; 0: SL_TUNNEL_STREAMS_MAX */
+    /* Both are sluices and have agreed on it: streams survive the link. The ticket names the
+     * tunnel. */
+    bool resumes;
+    uint8_t ticket[SL_RESUME_TICKET];
     bool is_original; /* the peer is not known to be a sluice: new streams have SL_WINDOW_MAX, and
                          an abrupt end is told with CLOSE, since it knows no RESET */
 };
@@ -60,6 +66,13 @@ int sl_tunnel_send(struct sl_tunnel *t, const struct sl_frame *f);
  * were read from it already. An older link is dropped. */
 void sl_tunnel_attach_frames(struct sl_tunnel *t, struct sl_stream **below, const uint8_t *first,
                              size_t n_first);
+/* The same for a tunnel that had a link before: both sides say what they have (the edge first, and
+ * what it said, `peer`, chose the tunnel of the hub; NULL for the edge), then every stream goes on.
+ */
+void sl_tunnel_resume_frames(struct sl_tunnel *t, struct sl_stream **below,
+                             const struct sl_resume *peer, const uint8_t *first, size_t n_first);
+/* No further link will come: ends the streams that wait, with on_error(SL_E_TIMEOUT). */
+void sl_tunnel_give_up(struct sl_tunnel *t);
 bool sl_tunnel_is_up(const struct sl_tunnel *t);
 /* Ends the link, as if it had been lost: on_down() comes at the end of the turn. */
 void sl_tunnel_detach(struct sl_tunnel *t, int code, const char *why);
