@@ -35,11 +35,16 @@ struct sl_h3_conn {
     const struct sl_peer *peer;
     enum sl_h3_state state;
     struct sl_list streams;        /* of sl_mux_stream */
+    struct sl_list ended;          /* the same; run_later() has something to do for them */
     struct sl_mux_stream *reading; /* whose bytes nghttp3 is looking at */
     struct sl_deadline grace;      /* between the steps of leaving */
     uint64_t n_requests;
-    uint64_t n_known; /* streams that a PRIORITY_UPDATE may name */
+    uint64_t minute_ms; /* when it began */
+    uint32_t n_resets;  /* in this minute */
+    uint64_t n_known;   /* streams that a PRIORITY_UPDATE may name */
     int64_t own[SL_H3_OWN_STREAMS];
+    struct sl_task_link later;
+    int end_code; /* of the exchanges that end with it */
     unsigned n_own;
     bool is_over; /* the owner was told */
 };
@@ -51,6 +56,9 @@ extern const struct sl_mux_ops sl_h3_mux_ops;
 void sl_h3_close(struct sl_h3_conn *c, uint64_t app_error, const char *why);
 /* The same with what nghttp3 has returned. */
 void sl_h3_fail(struct sl_h3_conn *c, int liberr);
+/* A stream was reset and the client is the cause: closes the connection when it has used up what
+ * limits.max_resets allows in a minute. */
+void sl_h3_count_reset(struct sl_h3_conn *c);
 /* Asks the client to open no more streams, and closes after the last one. */
 void sl_h3_drain(struct sl_h3_conn *c);
 

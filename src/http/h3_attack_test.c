@@ -302,6 +302,58 @@ static void test_flood_of_streams(void)
     rig_end(r);
 }
 
+/* One reset for each request, as browsers do it now and then. */
+static void reset_many(int n)
+{
+    for (int i = 0; i < n && !r->quic.is_closing; i++) {
+        int64_t id = 4 * (int64_t)r->n_requests;
+
+        r->on_request = rig_leave_it;
+        rig_ask(r, id, RIG_GET("/"), "");
+        fake_stop(&r->quic, id, 0x10c);
+        rig_settle(r);
+    }
+}
+
+static void test_rapid_resets(void)
+{
+    rig_begin_with(r, loop);
+    r->service.limits.max_resets = 20;
+    rig_serve(r);
+    rig_open_control(r, SL_STR(""));
+    reset_many(20);
+    sl_check(!r->quic.is_closing);
+    rig_pass(r, 61000);
+    reset_many(20);
+    sl_check(!r->quic.is_closing && r->n_requests == 40);
+    reset_many(1);
+    sl_check(r->quic.is_closed && r->quic.error == LOAD);
+    rig_end(r);
+}
+
+/* Trailers that are too much, again and again: we are made to reset. */
+static void test_provoked_resets(void)
+{
+    struct sl_buf fields = {0};
+
+    rig_begin_with(r, loop);
+    r->service.limits.max_resets = 5;
+    rig_serve(r);
+    rig_open_control(r, SL_STR(""));
+    for (int i = 0; i < 300; i++)
+        sl_buf_printf(&fields, "x-%d: y|", i);
+    sl_buf_append(&fields, "", 1);
+    for (int i = 0; i < 6; i++) {
+        sl_check(!r->quic.is_closing);
+        rig_head(r, 4 * i, RIG_POST("/"), false);
+        rig_head(r, 4 * i, (char *)sl_buf_at(&fields), true);
+        sl_check(r->reqs[i].n_abort == 1 && rig_stream(r, 4 * i)->reset_error == MESSAGE_ERROR);
+    }
+    sl_check(r->quic.is_closed && r->quic.error == LOAD);
+    sl_buf_clear(&fields);
+    rig_end(r);
+}
+
 /* --- sizes --- */
 
 static void test_big_heads(void)
@@ -476,6 +528,8 @@ int main(void)
     test_no_streams_for_us();
     test_grease();
     test_flood_of_streams();
+    test_rapid_resets();
+    test_provoked_resets();
     test_big_heads();
     test_endless_head();
     test_slow_head();

@@ -12,10 +12,8 @@
 enum {
     QPACK_TABLE = 4096, /* of the client's encoder: what its instructions may make us store */
     QPACK_BLOCKED_STREAMS = 100, /* that may wait for them */
-    /* A PRIORITY_UPDATE may come before its stream (RFC 9218 7.1) and costs us some memory: this
-     * many streams ahead of the last one that was opened. */
-    PRIORITY_AHEAD = 128,
-    LEAVE_MS = 200, /* at least, between the steps of leaving */
+    LEAVE_MS = 200,              /* at least, between the steps of leaving */
+    MINUTE_MS = 60 * 1000,
 };
 
 static const struct sl_quic_app quic_app;
@@ -30,10 +28,13 @@ static struct sl_h3_conn *of(struct sl_quic_conn *q)
 /* The owner hears of the end, once, and its exchanges before. */
 static void tell_closed(struct sl_h3_conn *c, int code)
 {
+    struct sl_link *it;
+
     if (c->is_over)
         return;
     c->is_over = true;
-    for (struct sl_link *it; (it = sl_list_pop(&c->streams)) != NULL;)
+    sl_loop_unsoon(&c->later);
+    while ((it = sl_list_pop(&c->streams)) != NULL || (it = sl_list_pop(&c->ended)) != NULL)
         sl_mux_kill(sl_container_of(it, struct sl_mux_stream, link), code);
     if (c->service->on_closed != NULL)
         c->service->on_closed(c->peer);
@@ -44,6 +45,7 @@ void sl_h3_close(struct sl_h3_conn *c, uint64_t app_error, const char *why)
     if (c->state == SL_H3_CLOSED)
         return;
     c->state = SL_H3_CLOSED;
+    c->end_code = app_error == SL_H3_NO_ERROR ? SL_E_CANCELLED : SL_E_PROTOCOL;
     sl_deadline_stop(&c->grace);
     sl_quic_close(c->quic, app_error, why);
 }
@@ -56,6 +58,19 @@ void sl_h3_fail(struct sl_h3_conn *c, int liberr)
                          : nghttp3_err_infer_quic_app_error_code(liberr);
 
     sl_h3_close(c, error, nghttp3_strerror(liberr));
+}
+
+/* Else a client could have us begin request after request and wait for none (CVE-2023-44487). */
+void sl_h3_count_reset(struct sl_h3_conn *c)
+{
+    uint64_t now = sl_loop_now_ms(c->quic->loop);
+
+    if (now - c->minute_ms >= MINUTE_MS) {
+        c->minute_ms = now;
+        c->n_resets = 0;
+    }
+    if (++c->n_resets > c->service->limits.max_resets)
+        sl_h3_close(c, NGHTTP3_H3_EXCESSIVE_LOAD, "too many streams were reset");
 }
 
 static void release(void *ptr)
@@ -72,7 +87,7 @@ static void on_closed(struct sl_quic_conn *q, const struct sl_quic_end *end)
 
     c->state = SL_H3_CLOSED;
     sl_deadline_stop(&c->grace);
-    tell_closed(c, end->code);
+    tell_closed(c, c->end_code != 0 ? c->end_code : end->code);
     sl_loop_defer(q->loop, c, release);
 }
 
@@ -111,6 +126,14 @@ static bool is_uni(int64_t id)
     return (id & 2) != 0;
 }
 
+/* PRIORITY_UPDATE may come before the stream that it names (RFC 9218 7.1), and nghttp3 then makes
+ * room for it. `n` streams have begun. */
+static void allow_priorities(struct sl_h3_conn *c, uint64_t n)
+{
+    c->n_known = SL_MAX(c->n_known, n + c->service->limits.max_streams);
+    nghttp3_conn_set_max_client_streams_bidi(c->h3, c->n_known);
+}
+
 static void on_stream_open(struct sl_quic_conn *q, int64_t id)
 {
     struct sl_h3_conn *c = of(q);
@@ -118,8 +141,7 @@ static void on_stream_open(struct sl_quic_conn *q, int64_t id)
 
     if (c->state == SL_H3_CLOSED || is_uni(id))
         return;
-    c->n_known = SL_MAX(c->n_known, (uint64_t)id / 4 + 1 + PRIORITY_AHEAD);
-    nghttp3_conn_set_max_client_streams_bidi(c->h3, c->n_known);
+    allow_priorities(c, (uint64_t)id / 4 + 1);
     s = sl_mux_new(&sl_h3_mux_ops, c->service, c->peer, q->loop, SL_HTTP_3);
     s->conn = c;
     s->id = id;
@@ -151,13 +173,56 @@ static void on_stream_data(struct sl_quic_conn *q, int64_t id, void *stream, con
     sl_quic_wake(q);
 }
 
+/* --- ends of streams --- */
+
 /* The client wants no answer any more, or will not say all that it wanted to ask. */
 static void give_up(struct sl_h3_conn *c, struct sl_mux_stream *s)
 {
     sl_quic_shut(c->quic, s->id, SL_QUIC_READ | SL_QUIC_WRITE, NGHTTP3_H3_REQUEST_CANCELLED);
     nghttp3_conn_shutdown_stream_write(c->h3, s->id);
     (void)nghttp3_conn_shutdown_stream_read(c->h3, s->id);
+    sl_h3_count_reset(c);
+}
+
+/* What must not be done while a packet is being written (quic/quic.h). */
+static void run_later(void *user)
+{
+    struct sl_h3_conn *c = user;
+    struct sl_link *it;
+
+    while (c->state != SL_H3_CLOSED && (it = sl_list_pop(&c->ended)) != NULL) {
+        struct sl_mux_stream *s = sl_container_of(it, struct sl_mux_stream, link);
+
+        sl_list_append(&c->streams, it);
+        if (s->end_code != 0)
+            give_up(c, s);
+        else
+            sl_mux_on_end_sent(s);
+    }
+}
+
+static void end_later(struct sl_h3_conn *c, struct sl_mux_stream *s)
+{
+    sl_link_remove(&s->link);
+    sl_list_append(&c->ended, &s->link);
+    sl_loop_soon(c->quic->loop, &c->later, run_later, c);
+}
+
+static void on_given_up(struct sl_h3_conn *c, struct sl_mux_stream *s)
+{
+    if (s->is_reset)
+        return;
     sl_mux_on_reset(s, SL_E_RESET);
+    end_later(c, s);
+}
+
+/* The end of the response is in a packet. */
+static void on_end_sent(struct sl_h3_conn *c, struct sl_mux_stream *s)
+{
+    if (s->in_ended || s->is_raw)
+        sl_mux_on_end_sent(s);
+    else
+        end_later(c, s); /* it will stop the rest of the request */
 }
 
 static void on_stream_reset(struct sl_quic_conn *q, int64_t id, void *stream, uint64_t error)
@@ -168,7 +233,7 @@ static void on_stream_reset(struct sl_quic_conn *q, int64_t id, void *stream, ui
     (void)id, (void)error;
     /* An answer that is complete is delivered even when it did not need the whole request. */
     if (c->state != SL_H3_CLOSED && s != NULL && (s->is_raw || !s->out_ended))
-        give_up(c, s);
+        on_given_up(c, s);
 }
 
 static void on_stream_stop(struct sl_quic_conn *q, int64_t id, void *stream, uint64_t error)
@@ -181,7 +246,7 @@ static void on_stream_stop(struct sl_quic_conn *q, int64_t id, void *stream, uin
     if (is_uni(id))
         sl_h3_close(c, NGHTTP3_H3_CLOSED_CRITICAL_STREAM, "the client stopped a control stream");
     else if (stream != NULL)
-        give_up(c, stream);
+        on_given_up(c, stream);
 }
 
 static void close_when_left(struct sl_h3_conn *c)
@@ -190,20 +255,32 @@ static void close_when_left(struct sl_h3_conn *c)
         sl_deadline_set(&c->grace, LEAVE_MS); /* time for the GOAWAY to arrive */
 }
 
+static void close_stream(struct sl_h3_conn *c, int64_t id, uint64_t error)
+{
+    int rc;
+
+    if (c->state == SL_H3_CLOSED)
+        return;
+    rc = nghttp3_conn_close_stream(c->h3, id, error);
+    if (rc != 0 && rc != NGHTTP3_ERR_STREAM_NOT_FOUND)
+        sl_h3_fail(c, rc);
+    else
+        close_when_left(c);
+}
+
 static void on_stream_closed(struct sl_quic_conn *q, int64_t id, void *stream, uint64_t error)
 {
     struct sl_h3_conn *c = of(q);
     struct sl_mux_stream *s = stream;
-    int rc;
 
-    if (c->state != SL_H3_CLOSED) {
-        rc = nghttp3_conn_close_stream(c->h3, id, error);
-        if (rc != 0 && rc != NGHTTP3_ERR_STREAM_NOT_FOUND)
-            sl_h3_fail(c, rc);
-        else
-            close_when_left(c);
+    if (s != NULL && sl_link_is_on(&c->later.link))
+        run_later(c); /* it may be about this one */
+    if (s != NULL && !s->ex.response_ended && !s->is_reset) {
+        sl_mux_on_reset(s, SL_E_RESET); /* it had asked, and then told us to stop */
+        sl_h3_count_reset(c);
     }
-    if (s != NULL && !c->is_over)
+    close_stream(c, id, error);
+    if (s != NULL)
         sl_mux_on_closed(s);
 }
 
@@ -236,7 +313,7 @@ static void wrote(struct sl_quic_conn *q, int64_t id, void *stream, size_t n, bo
     if (c->state == SL_H3_CLOSED)
         return;
     if (fin && stream != NULL)
-        sl_mux_on_end_sent(stream);
+        on_end_sent(c, stream);
     if ((rc = nghttp3_conn_add_write_offset(c->h3, id, n)) != 0)
         sl_h3_fail(c, rc);
     else if (id == c->own[0])
@@ -341,22 +418,24 @@ static void on_grace(struct sl_deadline *d)
         sl_h3_close(c, SL_H3_NO_ERROR, "");
 }
 
+static bool is_idle(const struct sl_http_conn *base)
+{
+    const struct sl_h3_conn *c = (const struct sl_h3_conn *)base;
+
+    return sl_list_is_empty(&c->streams) && sl_list_is_empty(&c->ended);
+}
+
 void sl_h3_drain(struct sl_h3_conn *c)
 {
     if (c->state == SL_H3_OPENING)
         sl_h3_close(c, SL_H3_NO_ERROR, "");
-    else if (c->state == SL_H3_OPEN && sl_list_is_empty(&c->streams))
+    else if (c->state == SL_H3_OPEN && is_idle(&c->base))
         leave(c);
     else if (c->state == SL_H3_OPEN)
         give_notice(c);
 }
 
 /* --- the connection as its owner sees it --- */
-
-static bool is_idle(const struct sl_http_conn *base)
-{
-    return sl_list_is_empty(&((const struct sl_h3_conn *)base)->streams);
-}
 
 static void drain(struct sl_http_conn *base)
 {
@@ -375,14 +454,18 @@ static const struct sl_http_conn_ops conn_ops = {drain, kill, is_idle};
 
 static nghttp3_conn *new_h3(struct sl_h3_conn *c)
 {
+    const struct sl_http_limits *limits = &c->service->limits;
     nghttp3_settings settings;
     nghttp3_conn *h3;
 
     nghttp3_settings_default(&settings);
-    settings.max_field_section_size = c->service->limits.max_head;
+    settings.max_field_section_size = limits->max_head;
     settings.qpack_max_dtable_capacity = QPACK_TABLE;
     settings.qpack_blocked_streams = QPACK_BLOCKED_STREAMS;
     settings.enable_connect_protocol = 1;
+    /* What nghttp3 calls glitches: unknown frames and streams, PRIORITY_UPDATE. */
+    settings.glitch_ratelim_burst = limits->max_unknown_frames;
+    settings.glitch_ratelim_rate = limits->max_unknown_frames / 60;
     /* Fails for want of memory only. */
     sl_assert(nghttp3_conn_server_new(&h3, &sl_h3_callbacks, &settings, NULL, c) == 0);
     return h3;
@@ -397,11 +480,11 @@ struct sl_http_conn *sl_h3_serve(struct sl_quic_conn *quic, const struct sl_http
     c->quic = quic;
     c->service = service;
     c->peer = peer;
-    c->n_known = PRIORITY_AHEAD;
     sl_list_init(&c->streams);
+    sl_list_init(&c->ended);
     sl_deadline_init(&c->grace, quic->loop, on_grace, c);
     c->h3 = new_h3(c);
-    nghttp3_conn_set_max_client_streams_bidi(c->h3, c->n_known);
+    allow_priorities(c, 0);
     quic->app = &quic_app;
     quic->user = c;
     open_own(quic);

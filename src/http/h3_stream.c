@@ -263,6 +263,8 @@ static void reset(struct sl_mux_stream *s, enum sl_mux_error why)
     if (which & SL_QUIC_WRITE)
         nghttp3_conn_shutdown_stream_write(c->h3, s->id);
     check(c, nghttp3_conn_shutdown_stream_read(c->h3, s->id));
+    if (why == SL_MUX_PROTOCOL)
+        sl_h3_count_reset(c);
 }
 
 const struct sl_mux_ops sl_h3_mux_ops = {
