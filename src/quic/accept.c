@@ -36,7 +36,12 @@ static void begin(struct sl_quic_endpoint *e, const struct sl_udp_packet *packet
         return;
     }
     e->stats.accepted++;
-    sl_qconn_read(c, packet);
+    if (sl_qconn_read(c, packet) != NGTCP2_ERR_RETRY)
+        return;
+    /* The second half of a long ClientHello came first. ngtcp2 keeps it for nobody whose address is
+     * not known. */
+    sl_qconn_finish(c);
+    sl_quic_send_retry(e, packet, hd);
 }
 
 void sl_quic_accept(struct sl_quic_endpoint *e, const struct sl_udp_packet *packet,

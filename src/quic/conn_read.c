@@ -39,16 +39,19 @@ void sl_qconn_check(struct sl_qconn *c, int rc)
     }
 }
 
-void sl_qconn_read(struct sl_qconn *c, const struct sl_udp_packet *packet)
+int sl_qconn_read(struct sl_qconn *c, const struct sl_udp_packet *packet)
 {
     ngtcp2_path path = sl_qconn_path(local_of(c, packet), &packet->remote);
     ngtcp2_pkt_info info = {.ecn = packet->ecn};
+    int rc;
 
     if (c->ending != SL_QCONN_LIVES)
-        return;
-    sl_qconn_check(c, ngtcp2_conn_read_pkt(c->ngtcp2, &path, &info, packet->bytes, packet->len,
-                                           sl_quic_now(c->endpoint)));
+        return 0;
+    rc = ngtcp2_conn_read_pkt(c->ngtcp2, &path, &info, packet->bytes, packet->len,
+                              sl_quic_now(c->endpoint));
+    sl_qconn_check(c, rc);
     sl_qconn_soon(c);
+    return rc;
 }
 
 void sl_qconn_on_due(struct sl_quic_timer *t)

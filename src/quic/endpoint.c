@@ -179,7 +179,7 @@ static bool offer_to_clients(struct sl_quic_endpoint *e, const struct sl_udp_pac
 
         if (!sl_addr_eq(&c->pub.remote, &packet->remote))
             continue;
-        sl_qconn_read(c, packet);
+        (void)sl_qconn_read(c, packet);
         is_offered = true;
     }
     return is_offered;
@@ -228,7 +228,7 @@ static void take_one(struct sl_quic_endpoint *e, const struct sl_udp_packet *pac
     if (cid == NULL)
         take_unknown(e, packet, &ids, may_forward);
     else if (cid->conn != NULL)
-        sl_qconn_read(cid->conn, packet);
+        (void)sl_qconn_read(cid->conn, packet);
     else
         sl_quic_ghost_receive(cid->ghost, packet);
 }

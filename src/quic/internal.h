@@ -244,8 +244,8 @@ extern const ngtcp2_callbacks sl_quic_server_callbacks, sl_quic_client_callbacks
 
 /* --- conn_read.c --- */
 
-/* One datagram. */
-void sl_qconn_read(struct sl_qconn *c, const struct sl_udp_packet *packet);
+/* One datagram. What ngtcp2 said, which has been acted upon but for NGTCP2_ERR_RETRY. */
+int sl_qconn_read(struct sl_qconn *c, const struct sl_udp_packet *packet);
 void sl_qconn_on_due(struct sl_quic_timer *t);
 /* What ngtcp2 returned: ends the connection unless it is 0. */
 void sl_qconn_check(struct sl_qconn *c, int rc);

@@ -192,6 +192,29 @@ static void test_retry(void)
     test_world_end(&w);
 }
 
+/* The two datagrams of the first flight change places. */
+static bool swap_first(struct test_net *net, struct test_node *from, struct test_datagram *d)
+{
+    if (from->wire.endpoint->server == NULL && from->n_out == 1)
+        d->due += 2 * SL_QUIC_MS;
+    (void)net;
+    return true;
+}
+
+static void test_hello_out_of_order(void)
+{
+    struct test_world w;
+
+    test_world_init(&w, 1);
+    test_world_begin(&w);
+    w.net.on_send = swap_first;
+    test_world_connect(&w);
+    sl_check(test_net_run(&w.net, 200, test_is_done, &w.client_peer)); /* nobody timed out */
+    sl_check(w.server->stats.retries >= 1);
+    sl_check(test_world_echo(&w, 1000, 1000));
+    test_world_end(&w);
+}
+
 static void test_too_many_handshakes(void)
 {
     struct test_world w;
@@ -400,6 +423,7 @@ int main(void)
     test_version();
     test_flood();
     test_retry();
+    test_hello_out_of_order();
     test_too_many_handshakes();
     test_resets();
     test_forgotten();
