@@ -80,7 +80,7 @@ def route_on(port, certificate):
     """The route of the benchmark as a standalone configuration has it."""
     return {
         "name": "bench",
-        "match": {"ports": port, "domains": "localhost"},
+        "match": {"ports": port, "domains": "localhost", "transport": "all"},
         "action": {
             "type": "forward",
             "targets": [{"host": "127.0.0.1", "port": ORIGIN_PORT}],
