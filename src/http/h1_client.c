@@ -1,32 +1,22 @@
-/*
- * Calls: the client side of HTTP/1.
- *
- * Errors reach the caller from the loop only (at the end of the turn or out of on_data()), never
- * inside a function it called, so that it may free the call wherever it hears of one.
- */
+/* Calls: the client side of HTTP/1. */
 #include <pthread.h>
 #include <stdio.h>
 #include "http/h1.h"
 #include "http/pool.h"
+#include "http/ws_handshake.h"
 #include "tls/stream.h"
 
-enum { MAX_INTERIM = 32 }; /* responses before the final one */
-
 static const struct sl_stream_handler stream_handler;
+static const struct sl_call_ops ops;
 static llhttp_settings_t settings;
 static llhttp_t fresh_parser;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
-
-static struct sl_call_private *of(struct sl_call *c)
-{
-    return sl_container_of(c, struct sl_call_private, pub);
-}
 
 /* RFC 9112, 6.3: the answer to HEAD has a length but no body; llhttp cannot know. */
 static int on_headers_done(llhttp_t *parser)
 {
     struct sl_h1_fields *f = parser->data;
-    struct sl_call_private *c = sl_container_of(f, struct sl_call_private, fields);
+    struct sl_call_private *c = sl_container_of(f, struct sl_call_private, h1.fields);
 
     f->head_done = true;
     if (sl_str_eq(c->method, SL_STR("HEAD")))
@@ -43,123 +33,22 @@ static void make_template(void)
 
 static void begin_response(struct sl_call_private *c)
 {
-    c->parser = fresh_parser;
-    c->parser.data = &c->fields;
+    c->h1.parser = fresh_parser;
+    c->h1.parser.data = &c->h1.fields;
     memset(&c->pub.res, 0, sizeof(c->pub.res));
-    sl_h1_fields_begin(&c->fields, &c->pub.res.headers, c->pub.arena);
+    sl_h1_fields_begin(&c->h1.fields, &c->pub.res.headers, c->pub.arena);
 }
 
-static void report_failure(void *user)
+void sl_h1_call_attach(struct sl_call_private *c, struct sl_upstream *up, bool was_reused)
 {
-    struct sl_call_private *c = user;
-
-    c->pub.handler->on_error(&c->pub, c->failure);
-}
-
-static void fail(struct sl_call_private *c, int code, const char *detail)
-{
-    if (c->failure != 0)
-        return;
-    c->failure = code;
-    c->pub.detail = detail;
-    sl_deadline_clear(&c->deadline);
-    sl_loop_soon(c->pool->loop, &c->failing, report_failure, c);
-}
-
-static void on_deadline(struct sl_deadline *d)
-{
-    fail(d->user, SL_E_TIMEOUT, NULL);
-}
-
-static void attach(struct sl_call_private *c, struct sl_upstream *up)
-{
-    c->up = up;
-    up->call = c;
-    sl_stream_set_handler(up->stream, &stream_handler, c);
-    c->pub.stage = SL_CALL_SENDING;
-    c->pub.handler->on_connected(&c->pub);
-}
-
-static void on_dialled(struct sl_dial *d, struct sl_stream **stream)
-{
-    struct sl_call_private *c = d->user;
-
-    attach(c, sl_upstream_new(c->pool, c->target.preface_len > 0 ? 0 : c->target.id, stream));
-}
-
-static void on_dial_failed(struct sl_dial *d, int code, const char *detail)
-{
-    struct sl_call_private *c = d->user;
-
-    c->failure = code;
-    c->pub.detail = detail != NULL ? sl_arena_dup(c->pub.arena, sl_str_c(detail)).p : NULL;
-    c->pub.handler->on_error(&c->pub, code);
-}
-
-static int tls_client(struct sl_call_private *c, struct sl_tls_client **out)
-{
-    struct sl_tls_client_opts opts = {
-        .verify = c->target.tls_verify, .ca_file = c->target.ca_file, .alpn = "\x08http/1.1"};
-    int rc;
-
-    *out = NULL;
-    if (!c->target.tls)
-        return 0;
-    if (c->target.ca_file == NULL)
-        return sl_pool_tls(c->pool, c->target.tls_verify, out);
-    rc = sl_tls_client_new(&c->own_tls, &opts, NULL);
-    *out = c->own_tls;
-    return rc;
-}
-
-static void dial(struct sl_call_private *c)
-{
-    struct sl_dial_opts opts = {
-        .loop = c->pool->loop,
-        .dns = c->pool->dns,
-        .host = c->target.host,
-        .unix_path = c->target.unix_path,
-        .port = c->target.port,
-        .timeout_ms = c->opts.connect_timeout,
-        .preface = c->target.preface,
-        .preface_len = c->target.preface_len,
-        .server_name = c->target.server_name,
-    };
-    int rc = tls_client(c, &opts.tls);
-
-    c->pub.stage = SL_CALL_CONNECTING;
-    if (rc < 0)
-        fail(c, rc, "cannot make a TLS context");
-    else
-        sl_dial_start(&c->dial, &opts, on_dialled, on_dial_failed, c);
-}
-
-struct sl_call *sl_call_start(struct sl_pool *pool, const struct sl_call_target *target,
-                              const struct sl_call_opts *opts, struct sl_arena *arena,
-                              const struct sl_call_handler *handler, void *user)
-{
-    struct sl_call_private *c = sl_zalloc(sizeof(*c));
-    struct sl_upstream *up = NULL;
-
     pthread_once(&once, make_template);
-    c->pool = pool;
-    c->target = *target;
-    c->opts = *opts;
-    c->pub.handler = handler;
-    c->pub.user = user;
-    c->pub.arena = arena;
-    c->fields.max_bytes = pool->opts.max_head;
-    c->fields.max_fields = 500;
-    c->fields.max_chunk_ext = 1024;
-    sl_deadline_init(&c->deadline, pool->loop, on_deadline, c);
-    if (!opts->fresh && target->preface_len == 0)
-        up = sl_pool_take(pool, target->id);
-    c->pub.was_reused = up != NULL;
-    if (up != NULL)
-        attach(c, up);
-    else
-        dial(c);
-    return &c->pub;
+    c->h1.up = up;
+    up->call = c;
+    c->h1.fields.max_bytes = c->pool->opts.max_head;
+    c->h1.fields.max_fields = SL_CALL_MAX_FIELDS;
+    c->h1.fields.max_chunk_ext = 1024;
+    sl_stream_set_handler(up->stream, &stream_handler, c);
+    sl_call_connected(c, &ops, was_reused);
 }
 
 /* --- sending --- */
@@ -170,13 +59,36 @@ static char *put(char *out, struct sl_str s)
     return out + s.len;
 }
 
+static char *put_field(char *out, struct sl_str name, struct sl_str value)
+{
+    out = put(out, name);
+    out = put(out, SL_STR(": "));
+    out = put(out, value);
+    return put(out, SL_STR("\r\n"));
+}
+
+/* A handshake that came as an extended CONNECT has neither the header nor the key that HTTP/1.1
+ * wants (RFC 8441, 5). */
+static char *put_upgrade(char *out, const struct sl_request *req)
+{
+    struct sl_str text = SL_STR("sec-websocket-key");
+    char key[SL_WS_KEY_LEN];
+
+    out = put(out, SL_STR("Connection: upgrade\r\n"));
+    if (sl_headers_find_id(&req->headers, SL_H_UPGRADE) == NULL)
+        out = put_field(out, SL_STR("Upgrade"), req->upgrade);
+    if (sl_headers_find(&req->headers, text) != NULL ||
+        !sl_str_ieq(req->upgrade, SL_STR("websocket")))
+        return out;
+    sl_ws_make_key(key);
+    return put_field(out, SL_STR("Sec-WebSocket-Key"), sl_str(key, sizeof(key)));
+}
+
 static char *put_framing(struct sl_call_private *c, char *out, const struct sl_request *req)
 {
-    bool is_upgrade = req->upgrade.len > 0;
-
-    if (is_upgrade)
-        out = put(out, SL_STR("Connection: upgrade\r\n"));
-    if (c->is_chunked_out)
+    if (req->upgrade.len > 0)
+        out = put_upgrade(out, req);
+    if (c->h1.is_chunked_out)
         out = put(out, SL_STR("Transfer-Encoding: chunked\r\n"));
     else if (req->content_length > 0 ||
              sl_headers_find_id(&req->headers, SL_H_CONTENT_LENGTH) != NULL)
@@ -184,16 +96,14 @@ static char *put_framing(struct sl_call_private *c, char *out, const struct sl_r
     return put(out, SL_STR("\r\n"));
 }
 
-void sl_call_send(struct sl_call *pub, const struct sl_request *req)
+static void h1_send(struct sl_call_private *c, const struct sl_request *req)
 {
-    struct sl_call_private *c = of(pub);
-    enum { OWN_ROOM = 160 };
-    size_t room = req->method.len + req->path.len + req->query.len + req->authority.len + OWN_ROOM +
-                  sl_h1_headers_room(&req->headers);
-    char *head = sl_arena_alloc(pub->arena, room), *out = head;
+    enum { OWN_ROOM = 256 };
+    size_t room = req->method.len + req->path.len + req->query.len + req->authority.len +
+                  req->upgrade.len + OWN_ROOM + sl_h1_headers_room(&req->headers);
+    char *head = sl_arena_alloc(c->pub.arena, room), *out = head;
 
-    c->method = req->method;
-    c->is_chunked_out = req->content_length == SL_LENGTH_UNKNOWN;
+    c->h1.is_chunked_out = req->content_length == SL_LENGTH_UNKNOWN;
     out = put(out, req->method);
     out = put(out, SL_STR(" "));
     out = put(out, req->path);
@@ -201,14 +111,13 @@ void sl_call_send(struct sl_call *pub, const struct sl_request *req)
         out = put(out, SL_STR("?"));
         out = put(out, req->query);
     }
-    out = put(out, SL_STR(" HTTP/1.1\r\nHost: "));
-    out = put(out, req->authority);
-    out = put(out, SL_STR("\r\n"));
+    out = put(out, SL_STR(" HTTP/1.1\r\n"));
+    out = put_field(out, SL_STR("Host"), req->authority);
     out = sl_h1_put_headers(out, &req->headers, req->upgrade.len > 0);
     out = put_framing(c, out, req);
-    c->staged = sl_str(head, (size_t)(out - head));
+    c->h1.staged = sl_str(head, (size_t)(out - head));
     begin_response(c);
-    sl_stream_read(c->up->stream, true);
+    sl_stream_read(c->h1.up->stream, true);
 }
 
 enum { MAX_PARTS = 32 };
@@ -216,80 +125,48 @@ enum { MAX_PARTS = 32 };
 static int frame(struct sl_call_private *c, struct iovec *parts, char *chunk_head,
                  const struct iovec *iov, int n_iov, size_t total, bool fin)
 {
-    bool is_chunked = c->is_chunked_out && !c->is_raw;
+    bool is_chunked = c->h1.is_chunked_out && !c->is_raw;
     int n = 0;
 
-    if (c->staged.len > 0)
-        parts[n++] = (struct iovec){(void *)c->staged.p, c->staged.len};
-    c->staged = SL_STR_NONE;
+    if (c->h1.staged.len > 0)
+        parts[n++] = (struct iovec){(void *)c->h1.staged.p, c->h1.staged.len};
+    c->h1.staged = SL_STR_NONE;
     if (is_chunked && total > 0)
         parts[n++] = (struct iovec){chunk_head, (size_t)snprintf(chunk_head, 20, "%zx\r\n", total)};
     for (int i = 0; i < n_iov; i++)
         parts[n++] = iov[i];
     if (is_chunked && total > 0)
         parts[n++] = (struct iovec){(void *)"\r\n", 2};
-    if (is_chunked && fin)
-        parts[n++] = (struct iovec){(void *)"0\r\n\r\n", 5};
+    if (is_chunked && fin) {
+        struct sl_str last = sl_h1_last_chunk(c->pub.arena, c->pub.req_trailers);
+
+        parts[n++] = (struct iovec){(void *)last.p, last.len};
+    }
     return n;
 }
 
-static void on_sent(struct sl_call_private *c)
+static int h1_write(struct sl_call_private *c, const struct iovec *iov, int n_iov, bool fin)
 {
-    c->request_done = true;
-    if (c->pub.stage != SL_CALL_SENDING)
-        return;
-    c->pub.stage = SL_CALL_HEAD;
-    if (c->opts.response_timeout > 0)
-        sl_deadline_set(&c->deadline, c->opts.response_timeout);
-}
-
-int sl_call_write(struct sl_call *pub, const struct iovec *iov, int n_iov, bool fin)
-{
-    struct sl_call_private *c = of(pub);
     struct iovec parts[MAX_PARTS];
     char chunk_head[20];
     size_t total = 0;
-    int n, rc;
+    int n;
 
     sl_assert(n_iov <= MAX_PARTS - 4);
-    if (c->failure != 0)
-        return c->failure;
     for (int i = 0; i < n_iov; i++)
         total += iov[i].iov_len;
-    pub->bytes_out += total;
     n = frame(c, parts, chunk_head, iov, n_iov, total, fin);
-    rc = n > 0 || (fin && c->is_raw) ? sl_stream_write(c->up->stream, parts, n, fin && c->is_raw)
-                                     : 0;
-    if (fin && !c->is_raw && (rc == 0 || rc == SL_E_AGAIN))
-        on_sent(c);
-    else if (rc == SL_E_AGAIN && pub->stage == SL_CALL_SENDING && c->opts.response_timeout > 0)
-        sl_deadline_set(&c->deadline, c->opts.response_timeout); /* until it takes more */
-    return rc;
+    if (n == 0 && !(fin && c->is_raw))
+        return 0;
+    return sl_stream_write(c->h1.up->stream, parts, n, fin && c->is_raw);
 }
 
-void sl_call_read(struct sl_call *pub, bool on)
+static void h1_read(struct sl_call_private *c, bool on)
 {
-    struct sl_call_private *c = of(pub);
-
-    if (c->up == NULL || c->failure != 0)
-        return;
-    sl_stream_read(c->up->stream, on);
-    if (pub->stage == SL_CALL_BODY && !c->is_raw) {
-        if (on && c->opts.body_timeout > 0)
-            sl_deadline_set(&c->deadline, c->opts.body_timeout);
-        else if (!on)
-            sl_deadline_clear(&c->deadline); /* we are the slow side */
-    }
+    sl_stream_read(c->h1.up->stream, on);
 }
 
 /* --- receiving --- */
-
-static bool has_no_body(const struct sl_call_private *c)
-{
-    int status = c->pub.res.status;
-
-    return sl_str_eq(c->method, SL_STR("HEAD")) || status == 204 || status == 304;
-}
 
 static unsigned count_headers(const struct sl_headers *h, enum sl_header_id id)
 {
@@ -321,27 +198,16 @@ static bool read_framing(struct sl_call_private *c)
     const struct sl_header *length = sl_headers_find_id(&res->headers, SL_H_CONTENT_LENGTH);
     unsigned n_codings = count_headers(&res->headers, SL_H_TRANSFER_ENCODING);
 
-    res->status = c->parser.status_code;
-    res->version = c->parser.http_minor == 0 ? SL_HTTP_10 : SL_HTTP_11;
+    res->status = c->h1.parser.status_code;
+    res->version = c->h1.parser.http_minor == 0 ? SL_HTTP_10 : SL_HTTP_11;
     res->content_length = SL_LENGTH_UNKNOWN;
     if (length != NULL)
         (void)sl_str_to_u64(length->value, INT64_MAX,
                             &res->content_length); /* checked when it was read */
-    c->keep_alive = may_keep_alive(c, n_codings > 0);
-    c->until_close = length == NULL && !has_no_body(c) && res->status >= 200 && n_codings == 0;
+    c->h1.keep_alive = may_keep_alive(c, n_codings > 0);
+    c->h1.until_close =
+        length == NULL && !sl_call_has_no_body(c) && res->status >= 200 && n_codings == 0;
     return n_codings <= 1;
-}
-
-static bool on_interim(struct sl_call_private *c)
-{
-    if (++c->n_interim > MAX_INTERIM) {
-        fail(c, SL_E_LIMIT, "too many interim responses");
-        return false;
-    }
-    c->pub.handler->on_interim(&c->pub);
-    if (!c->is_freed)
-        begin_response(c);
-    return !c->is_freed;
 }
 
 /* A complete head: interim ones are told and forgotten, 101 makes the call a raw channel. False
@@ -350,33 +216,25 @@ static bool on_head(struct sl_call_private *c)
 {
     bool is_clear = read_framing(c);
 
-    if (!is_clear || c->parser.http_major != 1 || c->pub.res.status < 100) {
-        fail(c, SL_E_PROTOCOL, is_clear ? "bad status line" : "ambiguous message length");
+    if (!is_clear || c->h1.parser.http_major != 1 || c->pub.res.status < 100) {
+        sl_call_fail(c, SL_E_PROTOCOL, is_clear ? "bad status line" : "ambiguous message length");
         return false;
     }
-    if (c->pub.res.status < 200 && c->pub.res.status != 101)
-        return on_interim(c);
-    c->is_raw = c->pub.res.status == 101;
-    c->head_given = true;
-    c->pub.stage = SL_CALL_BODY;
-    sl_deadline_clear(&c->deadline);
-    sl_h1_fields_trailers(&c->fields, &c->parser, &c->pub.res.trailers);
-    c->pub.handler->on_head(&c->pub);
-    return !c->is_freed && c->failure == 0;
+    if (c->pub.res.status < 200 && c->pub.res.status != 101) {
+        if (!sl_call_interim(c))
+            return false;
+        begin_response(c);
+        return true;
+    }
+    sl_h1_fields_trailers(&c->h1.fields, &c->h1.parser, &c->pub.res.trailers);
+    return sl_call_head(c);
 }
 
 static void give_body(struct sl_call_private *c, const uint8_t *bytes, size_t len, bool fin)
 {
     struct iovec iov = {(void *)bytes, len};
 
-    c->pub.bytes_in += len;
-    if (fin) {
-        c->pub.stage = SL_CALL_DONE;
-        sl_deadline_clear(&c->deadline);
-    } else if (c->opts.body_timeout > 0 && !c->is_raw) {
-        sl_deadline_set(&c->deadline, c->opts.body_timeout);
-    }
-    c->pub.handler->on_body(&c->pub, &iov, len > 0 ? 1 : 0, fin);
+    sl_call_body(c, &iov, len > 0 ? 1 : 0, fin);
 }
 
 /* Parses what is left of the batch as body, in one piece to the caller. */
@@ -388,20 +246,20 @@ static void take_body(struct sl_call_private *c, const uint8_t *p, size_t len)
         give_body(c, p, len, false);
         return;
     }
-    if (has_no_body(c)) {
-        c->keep_alive = c->keep_alive && len == 0;
+    if (sl_call_has_no_body(c)) {
+        c->h1.keep_alive = c->h1.keep_alive && len == 0;
         give_body(c, NULL, 0, true);
         return;
     }
-    c->fields.gather = sl_loop_scratch(c->pool->loop, 3);
-    n = sl_h1_fields_execute(&c->fields, &c->parser, p, len);
+    c->h1.fields.gather = sl_loop_scratch(c->pool->loop, 3);
+    n = sl_h1_fields_execute(&c->h1.fields, &c->h1.parser, p, len);
     if (n < 0) {
-        fail(c, (int)n, c->fields.why);
+        sl_call_fail(c, (int)n, c->h1.fields.why);
         return;
     }
     if ((size_t)n < len)
-        c->keep_alive = false; /* bytes behind the end of the response: nobody asked for them */
-    give_body(c, c->fields.body, c->fields.body_len, c->fields.message_done);
+        c->h1.keep_alive = false; /* bytes behind the end of the response: nobody asked for them */
+    give_body(c, c->h1.fields.body, c->h1.fields.body_len, c->h1.fields.message_done);
 }
 
 static void on_data(struct sl_stream *s, const uint8_t *p, size_t len)
@@ -412,19 +270,19 @@ static void on_data(struct sl_stream *s, const uint8_t *p, size_t len)
     if (c->failure != 0)
         return;
     if (c->pub.stage == SL_CALL_DONE) {
-        c->keep_alive = false;
+        c->h1.keep_alive = false;
         return;
     }
     while (!c->head_given) {
-        ssize_t n = sl_h1_fields_execute(&c->fields, &c->parser, p, len);
+        ssize_t n = sl_h1_fields_execute(&c->h1.fields, &c->h1.parser, p, len);
 
         if (n < 0) {
-            fail(c, (int)n, c->fields.why);
+            sl_call_fail(c, (int)n, c->h1.fields.why);
             return;
         }
         p += n;
         len -= (size_t)n;
-        if (!c->fields.head_done)
+        if (!c->h1.fields.head_done)
             return;
         if (!on_head(c))
             return;
@@ -436,61 +294,43 @@ static void on_fin(struct sl_stream *s)
 {
     struct sl_call_private *c = s->user;
 
-    c->keep_alive = false;
+    c->h1.keep_alive = false;
     if (c->failure != 0 || c->pub.stage == SL_CALL_DONE)
         return;
-    if (c->head_given && c->until_close && sl_stream_is_tls(s) && sl_tls_is_truncated(s))
-        fail(c, SL_E_CLOSED, "the connection ended without a close_notify");
-    else if (c->head_given && (c->until_close || c->is_raw))
+    if (c->head_given && c->h1.until_close && sl_stream_is_tls(s) && sl_tls_is_truncated(s))
+        sl_call_fail(c, SL_E_CLOSED, "the connection ended without a close_notify");
+    else if (c->head_given && (c->h1.until_close || c->is_raw))
         give_body(c, NULL, 0, true);
     else
-        fail(c, SL_E_CLOSED, NULL);
+        sl_call_fail(c, SL_E_CLOSED, NULL);
 }
 
 static void on_written(struct sl_stream *s)
 {
-    struct sl_call_private *c = s->user;
-
-    if (c->pub.stage == SL_CALL_SENDING)
-        sl_deadline_clear(&c->deadline);
-    c->pub.handler->on_written(&c->pub);
+    sl_call_written(s->user);
 }
 
 static void on_error(struct sl_stream *s, int code)
 {
     struct sl_call_private *c = s->user;
 
-    c->keep_alive = false;
+    c->h1.keep_alive = false;
     if (c->pub.stage != SL_CALL_DONE || c->is_raw)
-        fail(c, code, NULL);
+        sl_call_fail(c, code, NULL);
 }
 
 static const struct sl_stream_handler stream_handler = {on_data, on_fin, on_written, on_error,
                                                         NULL};
 
-void sl_call_free(struct sl_call **pc)
+static void h1_leave(struct sl_call_private *c, bool cleanly)
 {
-    struct sl_call_private *c;
-    bool may_rest;
+    bool is_done = c->pub.stage == SL_CALL_DONE;
 
-    if (*pc == NULL)
-        return;
-    c = of(*pc);
-    *pc = NULL;
-    c->is_freed = true;
-    sl_loop_unsoon(&c->failing);
-    sl_deadline_stop(&c->deadline);
-    sl_dial_cancel(&c->dial);
-    if (c->own_tls != NULL)
-        sl_tls_client_free(c->own_tls);
-    may_rest = c->pub.stage == SL_CALL_DONE && c->failure == 0 && c->request_done &&
-               c->keep_alive && !c->is_raw;
-    if (c->up != NULL) {
-        if (may_rest && !c->up->stream->is_writing)
-            sl_upstream_rest(c->up);
-        else
-            sl_upstream_close(c->up,
-                              c->pub.stage == SL_CALL_DONE ? SL_CLOSE_LINGER : SL_CLOSE_ABORT);
-    }
-    sl_loop_defer(c->pool->loop, c, sl_free);
+    if (cleanly && c->request_done && c->h1.keep_alive && !c->is_raw &&
+        !c->h1.up->stream->is_writing)
+        sl_upstream_rest(c->h1.up);
+    else
+        sl_upstream_close(c->h1.up, is_done ? SL_CLOSE_LINGER : SL_CLOSE_ABORT);
 }
+
+static const struct sl_call_ops ops = {h1_send, h1_write, h1_read, h1_leave};

@@ -1,4 +1,4 @@
-#include "http/pool.h"
+#include "http/h2_client.h"
 
 static const struct sl_stream_handler resting;
 
@@ -20,6 +20,10 @@ int sl_pool_new(struct sl_pool **out, struct sl_loop *loop, struct sl_dns *dns,
         p->opts.max_idle = 256;
     if (p->opts.max_head == 0)
         p->opts.max_head = 64 * 1024;
+    if (p->opts.ping_interval == 0)
+        p->opts.ping_interval = 15000;
+    if (p->opts.ping_timeout == 0)
+        p->opts.ping_timeout = 5000;
     *out = p;
     return 0;
 }
@@ -31,10 +35,12 @@ void sl_pool_free(struct sl_pool *p)
     for (size_t i = 0; i < p->n_buckets; i++) {
         for (struct sl_link *it; (it = sl_list_first(&p->buckets[i].idle)) != NULL;)
             sl_upstream_close(sl_container_of(it, struct sl_upstream, link), SL_CLOSE_LINGER);
+        for (struct sl_link *it; (it = sl_list_first(&p->buckets[i].shared)) != NULL;)
+            sl_h2_conn_close(sl_container_of(it, struct sl_h2_conn, link), SL_E_CANCELLED, NULL);
     }
-    for (size_t i = 0; i < SL_COUNT(p->tls); i++) {
-        if (p->tls[i] != NULL)
-            sl_tls_client_free(p->tls[i]);
+    for (int verify = 0; verify < 2; verify++) {
+        for (int alpn = 0; alpn < SL_ALPN_COUNT; alpn++)
+            sl_tls_client_free(p->tls[verify][alpn]);
     }
     sl_free(p->buckets);
     sl_free(p);
@@ -45,35 +51,68 @@ size_t sl_pool_idle(const struct sl_pool *p)
     return p->n_idle;
 }
 
-/* Contexts with the system's roots are costly to make: on first use, and only one each. */
-int sl_pool_tls(struct sl_pool *p, bool verify, struct sl_tls_client **out)
+const char *sl_pool_alpn_text(enum sl_pool_alpn alpn)
 {
-    struct sl_tls_client_opts opts = {.verify = verify, .alpn = "\x08http/1.1"};
+    static const char *const texts[SL_ALPN_COUNT] = {"\x08http/1.1", "\x02h2",
+                                                     "\x02h2\x08http/1.1"};
+
+    return texts[alpn];
+}
+
+/* Contexts with the system's roots are costly to make: on first use, and only one each. */
+int sl_pool_tls_for(struct sl_pool *p, bool verify, enum sl_pool_alpn alpn,
+                    struct sl_tls_client **out)
+{
+    struct sl_tls_client_opts opts = {.verify = verify, .alpn = sl_pool_alpn_text(alpn)};
     int rc = 0;
 
-    if (p->tls[verify] == NULL)
-        rc = sl_tls_client_new(&p->tls[verify], &opts, NULL);
-    *out = p->tls[verify];
+    if (p->tls[verify][alpn] == NULL)
+        rc = sl_tls_client_new(&p->tls[verify][alpn], &opts, NULL);
+    *out = p->tls[verify][alpn];
     return rc;
 }
 
-static struct sl_bucket *bucket_of(struct sl_pool *p, uint32_t id)
+int sl_pool_tls(struct sl_pool *p, bool verify, struct sl_tls_client **out)
 {
-    if (id >= p->n_buckets) {
-        size_t n = SL_MAX((size_t)id + 1, p->n_buckets * 2);
-        struct sl_bucket *bigger = sl_alloc(n * sizeof(*bigger));
+    return sl_pool_tls_for(p, verify, SL_ALPN_HTTP1, out);
+}
 
-        for (size_t i = 0; i < n; i++) {
+static void move_all(struct sl_list *to, struct sl_list *from)
+{
+    sl_list_init(to);
+    for (struct sl_link *it; (it = sl_list_pop(from)) != NULL;)
+        sl_list_append(to, it);
+}
+
+static void grow(struct sl_pool *p, size_t n)
+{
+    struct sl_bucket *bigger = sl_zalloc(n * sizeof(*bigger));
+
+    for (size_t i = 0; i < n; i++) {
+        if (i < p->n_buckets) {
+            bigger[i] = p->buckets[i];
+            move_all(&bigger[i].idle, &p->buckets[i].idle);
+            move_all(&bigger[i].shared, &p->buckets[i].shared);
+        } else {
             sl_list_init(&bigger[i].idle);
-            bigger[i].n = i < p->n_buckets ? p->buckets[i].n : 0;
-            for (struct sl_link *it;
-                 i < p->n_buckets && (it = sl_list_pop(&p->buckets[i].idle)) != NULL;)
-                sl_list_append(&bigger[i].idle, it);
+            sl_list_init(&bigger[i].shared);
         }
-        sl_free(p->buckets);
-        p->buckets = bigger;
-        p->n_buckets = n;
     }
+    sl_free(p->buckets);
+    p->buckets = bigger;
+    p->n_buckets = n;
+}
+
+uint32_t sl_pool_id(uint32_t id)
+{
+    return id < MAX_TARGET_IDS ? id : 0;
+}
+
+struct sl_bucket *sl_pool_bucket(struct sl_pool *p, uint32_t id)
+{
+    sl_assert(id != 0 && id < MAX_TARGET_IDS);
+    if (id >= p->n_buckets)
+        grow(p, SL_MAX((size_t)id + 1, p->n_buckets * 2));
     return &p->buckets[id];
 }
 
@@ -82,7 +121,7 @@ struct sl_upstream *sl_upstream_new(struct sl_pool *p, uint32_t id, struct sl_st
     struct sl_upstream *up = sl_zalloc(sizeof(*up));
 
     up->pool = p;
-    up->id = id < MAX_TARGET_IDS ? id : 0;
+    up->id = sl_pool_id(id);
     up->stream = *stream;
     *stream = NULL;
     return up;
@@ -94,7 +133,7 @@ static void leave(struct sl_upstream *up)
         return;
     sl_link_remove(&up->link);
     sl_deadline_clear(&up->deadline);
-    up->pool->buckets[up->id].n--;
+    up->pool->buckets[up->id].n_idle--;
     up->pool->n_idle--;
 }
 
@@ -116,10 +155,10 @@ static void on_rest_over(struct sl_deadline *d)
 
 void sl_upstream_rest(struct sl_upstream *up)
 {
-    struct sl_bucket *bucket = up->id != 0 ? bucket_of(up->pool, up->id) : NULL;
+    struct sl_bucket *bucket = up->id != 0 ? sl_pool_bucket(up->pool, up->id) : NULL;
 
     up->call = NULL;
-    if (bucket == NULL || bucket->n >= up->pool->opts.max_idle) {
+    if (bucket == NULL || bucket->n_idle >= up->pool->opts.max_idle) {
         sl_upstream_close(up, SL_CLOSE_LINGER);
         return;
     }
@@ -129,7 +168,7 @@ void sl_upstream_rest(struct sl_upstream *up)
     sl_stream_set_handler(up->stream, &resting, up);
     sl_stream_read(up->stream, true); /* to notice that the target closes it */
     sl_list_prepend(&bucket->idle, &up->link);
-    bucket->n++;
+    bucket->n_idle++;
     up->pool->n_idle++;
 }
 

@@ -12,6 +12,18 @@ static const struct sl_call_handler handler;
 
 static void start_call(struct sl_work *w, bool fresh);
 
+static enum sl_call_protocol protocol_of(enum sl_backend backend)
+{
+    switch (backend) {
+    case SL_BACKEND_HTTP2:
+        return SL_CALL_HTTP2;
+    case SL_BACKEND_AUTO:
+        return SL_CALL_AUTO;
+    default:
+        return SL_CALL_HTTP1;
+    }
+}
+
 static void aim(struct sl_work *w, const struct sl_target *t)
 {
     if (w->target != NULL)
@@ -24,6 +36,7 @@ static void aim(struct sl_work *w, const struct sl_target *t)
         .port = t->port != 0 ? t->port : w->conn->port,
         .tls = t->tls,
         .tls_verify = t->tls_verify,
+        .protocol = protocol_of(w->route->backend),
         .id = t->port != 0 || t->unix_path.len > 0
                   ? t->id
                   : 0, /* "preserve": the port is not part of the id */
@@ -102,6 +115,7 @@ static void start_call(struct sl_work *w, bool fresh)
             or_default(r != NULL ? r->response_timeout_ms : 0, settings->response_timeout),
         .body_timeout = settings->response_body_timeout,
         .fresh = fresh,
+        .is_upgrade = sl_str_has_token(w->ex->req.upgrade, SL_STR("websocket")),
     };
     struct sl_call *call;
 
@@ -126,6 +140,8 @@ static void write_to_target(struct sl_work *w, const void *bytes, size_t len, bo
     w->head_unsent = false;
     if (len > 0)
         w->sent_body = true;
+    if (fin)
+        w->call->req_trailers = &w->ex->req.trailers;
     rc = sl_call_write(w->call, &iov, len > 0 ? 1 : 0, fin);
     w->target_is_full = rc == SL_E_AGAIN;
     if (!fin)
@@ -306,13 +322,20 @@ static void connect_failed(struct sl_work *w, const struct sl_call *call, int co
     fail(w, code == SL_E_TIMEOUT ? 504 : 502, "no target could be reached");
 }
 
-/* A kept connection that the target closed as we used it: nothing came back, so the request may be
-   sent again if it is harmless or was not sent completely. */
+/* Is the whole body here still, or was none of it taken from the client? */
+static bool has_body_still(const struct sl_work *w)
+{
+    return w->body_complete || (!w->sent_body && (w->ex->request_ended || w->ex->bytes_in == 0));
+}
+
+/* The target says that it has not looked at the request. Or it has closed a kept connection as we
+   used it: nothing came back, so the request may be sent again if it is harmless. */
 static bool may_send_again(const struct sl_work *w, const struct sl_call *call)
 {
-    return call->was_reused && !call->got_bytes && !w->is_retry && !w->sent_body &&
-           (w->ex->request_ended || w->ex->bytes_in == 0) &&
-           sl_method_is_idempotent(w->ex->req.method);
+    bool is_stale = call->was_reused && !call->got_bytes;
+
+    return !w->is_retry && has_body_still(w) &&
+           (call->is_unprocessed || (is_stale && sl_method_is_idempotent(w->ex->req.method)));
 }
 
 static void on_error(struct sl_call *call, int code)
@@ -332,7 +355,8 @@ static void on_error(struct sl_call *call, int code)
     log_failure(w, call,
                 w->response_started ? "reading the response body" : "waiting for the response",
                 code);
-    fail(w, code == SL_E_TIMEOUT ? 504 : 502, sl_error_text(code));
+    fail(w, code == SL_E_TIMEOUT ? 504 : 502,
+         call->detail != NULL ? call->detail : sl_error_text(code));
 }
 
 static const struct sl_call_handler handler = {on_connected, on_head,         on_interim,
