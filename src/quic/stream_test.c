@@ -1,6 +1,6 @@
 /*
  * Streams on a connection that the test plays: what they tell it, whose turn it is, and whom they
- * hold up. Streams over real connections are in stream_pair_test.c.
+ * hold up. Real connections are in stream_conformance_test.c and stream_loss_test.c.
  */
 #include "quic/stream.h"
 
