@@ -66,7 +66,7 @@ sluice_specs(example examples)
 # in the time of that test.
 add_test(NAME setup.coreflow COMMAND spec/support/coreflow/install WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
 set_tests_properties(setup.coreflow PROPERTIES LABELS "e2e" TIMEOUT 1200 FIXTURES_SETUP coreflow)
-foreach(test e2e.coreflow example.coreflow.coreflow)
+foreach(test e2e.coreflow e2e.coreflow_libraries example.coreflow.coreflow)
     if(TEST ${test})
         set_tests_properties(${test} PROPERTIES FIXTURES_REQUIRED coreflow)
     endif()

@@ -1,5 +1,4 @@
 local coreflow = require "support.coreflow"
-local dkjson = require "dkjson"
 local http = require "support.http"
 local peer = require "support.peer"
 local raw_websocket = require "support.raw_websocket"
@@ -30,91 +29,19 @@ describe("Coreflow mode", function()
     if last_server then
       last_server:stop()
     end
-    if last_ingress then
-      assert.equal(0, last_ingress:stop())
-      assert.is_nil(last_ingress:text("stderr"):find("PRIVATE KEY", 1, true))
-    end
+    coreflow.stop(last_ingress)
   end)
 
   local function get(host, options)
-    local request = { port = ingress.https_port, tls = true, host = host }
-    for name, value in pairs(options or {}) do
-      request[name] = value
-    end
-    return http.request(request)
+    return coreflow.get(ingress, host, options)
   end
 
   local function status(host, options)
-    local response = get(host, options)
-    return response and response.status
+    return coreflow.status(ingress, host, options)
   end
 
   local function wait_for_log(text)
-    return ingress:wait_for("stderr", "^.*" .. text .. ".*$", sluice.patience)
-  end
-
-  local wires = {
-    modern = { "--strict", "--initial" },
-    legacy = { "--legacy", "--initial" },
-  }
-
-  for name, flags in pairs(wires) do
-    describe("with the real libraries of the " .. name .. " wire", function()
-      local function start_server(hosts, ...)
-        local all = { unpack(flags) }
-        for _, flag in ipairs { ... } do
-          table.insert(all, flag)
-        end
-        server = coreflow.server(port, hosts, all)
-      end
-
-      it("serves what is pushed by a server that starts later", function()
-        ingress = coreflow.ingress(port)
-        wait_for_log "cannot connect"
-        start_server { entry("a.test", origin_port) }
-        assert.equal("ok", server:next("answer").status)
-        assert.matches(name, wait_for_log '"msg":"connected"')
-        assert.equal(200, status "a.test")
-      end)
-
-      it("serves the last of a burst and answers all of it", function()
-        ingress = coreflow.ingress(port)
-        start_server({ entry("a.test", origin_port) }, "--vary", "--burst", "20")
-        for _ = 1, 20 do
-          local answer = server:next("answer")
-          assert.equal("ok", answer.status, answer.errorText)
-        end
-        assert.equal(200, status "push-20.test")
-        assert.not_equal(200, status "push-1.test")
-        assert.is_nil(server:said():find('"fault"', 1, true))
-      end)
-
-      it("comes back after the connection was lost, and serves meanwhile", function()
-        ingress = coreflow.ingress(port)
-        start_server { entry("a.test", origin_port) }
-        server:next("answer")
-        server:set { entry("b.test", origin_port) }
-        server:drop()
-        server:next("gone")
-        assert.equal(200, status "a.test")
-        server:next("tagged")
-        assert.equal("ok", server:next("answer").status)
-        assert.equal(200, status "b.test")
-        assert.not_equal(200, status "a.test")
-      end)
-
-      it("takes nothing away when Coreflow ends", function()
-        ingress = coreflow.ingress(port)
-        start_server { entry("a.test", origin_port) }
-        server:next("answer")
-        server:stop()
-        wait_for_log "cannot connect"
-        assert.equal(200, status "a.test")
-        start_server { entry("b.test", origin_port) }
-        assert.equal("ok", server:next("answer").status)
-        assert.equal(200, status "b.test")
-      end)
-    end)
+    return coreflow.wait_for_log(ingress, text)
   end
 
   describe("for visitors", function()
@@ -192,11 +119,15 @@ describe("Coreflow mode", function()
         .. "Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\nSec-WebSocket-Version: 13\r\n\r\n")
       local inner = raw_websocket.accept(listener)
       assert.equal(101, client:read_head().status)
+      local kept = peer.connect { port = ingress.https_port, tls = true, host = "a.test" }
       for i = 1, 5 do
         server:set { entry("a.test", origin_port), entry("new" .. i .. ".test", origin_port) }
         server:push()
         assert.equal("ok", server:next("answer").status)
+        kept:send("GET / HTTP/1.1\r\nHost: new" .. i .. ".test\r\n\r\n")
+        assert.equal(200, kept:read().status) -- the same connection, by the routes of the last push
       end
+      kept:close()
       inner:send(frame("still here"))
       assert.equal("still here", client:receive(12):sub(3))
       client:send("up")
@@ -213,135 +144,6 @@ describe("Coreflow mode", function()
       wait_for_log "script reloaded"
       server:next("tagged")
       assert.equal("ok", server:next("answer").status)
-      assert.equal(200, status "a.test")
-    end)
-  end)
-
-  -- A server that does what it should not.
-  describe("with a server that breaks the rules", function()
-    local listener
-
-    before_each(function()
-      listener = peer.listen()
-      ingress = coreflow.ingress(listener.port)
-    end)
-
-    after_each(function()
-      listener:close()
-    end)
-
-    local function answer_tag(ws)
-      local request = dkjson.decode((ws:read_frame()))
-      ws:send(frame(dkjson.encode { method = request.method, response = { success = true },
-        correlation = { id = request.correlation.id, phase = "response" } }))
-      return ws
-    end
-
-    local function accept_tagged()
-      return answer_tag(raw_websocket.accept(listener))
-    end
-
-    local function push_text(hosts)
-      return dkjson.encode { method = "updateRouting", request = { reverseConfigs = hosts },
-        response = dkjson.null, correlation = { id = "uni_1", phase = "request" } }
-    end
-
-    local function answer_of(ws)
-      return dkjson.decode((ws:read_frame())).response
-    end
-
-    -- Takes the attempts on the other wire away until there is one on the modern one.
-    local function accept_modern()
-      while true do
-        local ws = raw_websocket.accept(listener)
-        if ws.head.line == "GET / HTTP/1.1" then
-          return answer_tag(ws)
-        end
-        ws:close()
-      end
-    end
-
-    it("takes fragments, binary messages and pings", function()
-      local ws = accept_tagged()
-      local text = push_text { entry("a.test", origin_port) }
-      ws:send(frame(text:sub(1, 10), { fin = false }))
-      ws:send(frame("hello", { opcode = 9 }))
-      ws:send(frame(text:sub(11, 500), { opcode = 0, fin = false }))
-      ws:send(frame(text:sub(501), { opcode = 0 }))
-      local payload, opcode = ws:read_frame()
-      assert.same({ "hello", 10 }, { payload, opcode })
-      assert.equal("ok", answer_of(ws).status)
-      assert.equal(200, status "a.test")
-      ws:send(frame(push_text { entry("b.test", origin_port) }, { opcode = 2 }))
-      assert.equal("ok", answer_of(ws).status)
-      assert.equal(200, status "b.test")
-    end)
-
-    it("goes on after messages that make no sense", function()
-      local ws = accept_tagged()
-      for _, text in ipairs { "{", "[]", "null", '"x"', '{"a":1}',
-        '{"method":"updateRouting","request":{"reverseConfigs":[]}}' } do
-        ws:send(frame(text))
-      end
-      ws:send(frame(push_text { entry("a.test", origin_port) }))
-      assert.equal("ok", answer_of(ws).status)
-      ws:send(frame((push_text({}):gsub("updateRouting", "unknown"))))
-      assert.equal("There is no available method for this call on the server side",
-        dkjson.decode((ws:read_frame())).error.text)
-      ws:send(frame(push_text("no list")))
-      assert.equal("error", answer_of(ws).status)
-      assert.equal(200, status "a.test")
-    end)
-
-    it("comes back after each offence, with nothing applied half", function()
-      local first = accept_tagged()
-      first:send(frame(push_text { entry("a.test", origin_port) }))
-      assert.equal("ok", answer_of(first).status)
-      local text = push_text { entry("b.test", origin_port) }
-      local offences = {
-        masked = frame(text, { mask = true }),
-        cut = frame(text:sub(1, 300), { length = #text }),
-        reserved = string.char(0xf1, 2) .. "{}",
-        ["not UTF-8"] = frame("\"\255\""),
-      }
-      local ws = first
-      for name, bytes in pairs(offences) do
-        ws:send(bytes)
-        if name == "cut" then
-          ws:close()
-        else
-          ws:read_all()
-        end
-        wait_for_log "the connection is lost"
-        assert.equal(200, status "a.test", name)
-        ws = accept_modern()
-      end
-      ws:send(frame(text))
-      assert.equal("ok", answer_of(ws).status)
-      assert.equal(200, status "b.test")
-    end)
-
-    it("does not believe a wrong accept key, and tries again", function()
-      local ws = raw_websocket.accept(listener, "AAAAAAAAAAAAAAAAAAAAAAAAAAA=")
-      assert.equal("", (ws:read_all()))
-      listener:accept():close() -- the other wire
-      wait_for_log "cannot connect"
-      local again = accept_modern()
-      again:send(frame(push_text {}))
-      assert.equal("ok", answer_of(again).status)
-    end)
-
-    it("takes a push of 50 MB, and refuses one beyond 96 MiB", function()
-      local ws = accept_tagged()
-      local padding = ("x"):rep(50 * 1000 * 1000)
-      ws:send(frame(push_text { entry("a.test", origin_port, { padding = padding }) }))
-      assert.equal("ok", answer_of(ws).status)
-      assert.equal(200, status "a.test")
-      ws:send(frame("the beginning", { length = 97 * 1048576 }))
-      local payload, opcode = ws:read_frame()
-      assert.same({ 8, 1009 }, { opcode, payload:byte(1) * 256 + payload:byte(2) })
-      ws:close()
-      wait_for_log "the connection is lost"
       assert.equal(200, status "a.test")
     end)
   end)

@@ -6,6 +6,7 @@
 --   assert.equal("ok", server:next("answer").status)
 
 local dkjson = require "dkjson"
+local http = require "support.http"
 local process = require "support.process"
 local signal = require "posix.signal"
 local sluice = require "support.sluice"
@@ -55,6 +56,11 @@ function server:push()
   self.child:kill(signal.SIGHUP)
 end
 
+--- Calls a method that nobody has.
+function server:call_unknown()
+  self.child:kill(signal.SIGUSR1)
+end
+
 --- Ends every connection.
 function server:drop()
   self.child:kill(signal.SIGUSR2)
@@ -94,6 +100,37 @@ function coreflow.ingress(port, changes)
   local child = sluice.start(options)
   child.http_port, child.https_port = http_port, https_port
   return child
+end
+
+--- The response to a request over TLS; options as of http.request.
+function coreflow.get(ingress, host, options)
+  local request = { port = ingress.https_port, tls = true, host = host }
+  for name, value in pairs(options or {}) do
+    request[name] = value
+  end
+  return http.request(request)
+end
+
+--- Its status; nil without a response.
+function coreflow.status(ingress, host, options)
+  local response = coreflow.get(ingress, host, options)
+  return response and response.status
+end
+
+function coreflow.wait_for_log(ingress, text)
+  return ingress:wait_for("stderr", "^.*" .. text .. ".*$", sluice.patience)
+end
+
+--- Ends coretraffic in order; no line of a key may be in its log.
+function coreflow.stop(ingress)
+  if not ingress then
+    return
+  end
+  local code, log = ingress:stop(), ingress:text("stderr")
+  assert(code == 0, "coretraffic ended with " .. tostring(code))
+  for line in sluice.certificate("coreflow.test").key:gmatch("[^\n]+") do
+    assert(not log:find(line, 1, true), "a private key is in the log")
+  end
 end
 
 return coreflow

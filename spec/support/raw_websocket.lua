@@ -56,8 +56,8 @@ local function unmask(bytes, key)
   return table.concat(out)
 end
 
--- The payload of the next frame of the client, and its opcode.
-local function read_frame(self)
+--- The payload of the next frame of the client, and its opcode.
+function raw_websocket.read_frame(self)
   local head = self:receive(2)
   local opcode, n = head:byte(1) % 16, head:byte(2) - 128
   assert(n >= 0, "the client did not mask")
@@ -77,7 +77,7 @@ function raw_websocket.accept(listener, accept)
   local connection = assert(listener:accept(), "nobody connects")
   connection.head = connection:read_head()
   connection:send(raw_websocket.response(connection.head.headers["sec-websocket-key"], accept))
-  connection.read_frame = read_frame
+  connection.read_frame = raw_websocket.read_frame
   return connection
 end
 

@@ -5,7 +5,8 @@
 --     peer:send("welcome")
 --   end
 --
--- Both ends have receive, receive_json, send, close and protocol, as the real one has. Messages arrive at once.
+-- Both ends have receive, receive_json, send, close and protocol, as the real one has. Messages
+-- arrive at once.
 
 local json = require "sluice.testing.json"
 local world = require "sluice.testing.world"

@@ -26,7 +26,7 @@ export async function start({ port, tag, onTagged, onGone }) {
       onTagged({
         id: connection.socket.id,
         drop: () => connection.socket.disconnect(true),
-        update: (reverseConfigs) => socket.createTypedRequest('updateRouting', connection).fire({ reverseConfigs }),
+        call: (method, request) => socket.createTypedRequest(method, connection).fire(request),
       });
     }
     setTimeout(look, pollMs);

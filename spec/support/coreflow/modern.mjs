@@ -1,9 +1,10 @@
 // The Coreflow side since TypedSocket 4: SmartServe takes the WebSockets, a TypedRouter the messages. Both are the real
-// ones; what TypedSocket itself adds to them, the two methods for tags, is made again here.
+// ones, typedrequest in version 3.3 or 8; what TypedSocket itself adds to them, the two methods for tags, is made again
+// here.
 import { randomBytes } from 'node:crypto';
 import { SmartServe } from '@push.rocks/smartserve';
-import { TypedHandler, TypedRequest, TypedRouter, TypedTarget } from '@api.global/typedrequest';
 
+const answerWithinMs = 20000; // version 8 gives up then, and drops answers that break its rules without a word
 const freshId = () => `uni_${randomBytes(12).toString('hex')}`;
 
 // What version 8 of typedrequest checks before it believes an answer; earlier ones believe nearly anything.
@@ -32,7 +33,22 @@ function watchAnswers(router, questions, report) {
   };
 }
 
-export async function start({ port, tag, strict, onTagged, onGone, report }) {
+// Version 8 takes what the transport knows from the side, never from the message, and lets a guard see each answer: this
+// one refuses those that claim to be of the transport.
+function routeForVersion8(router) {
+  router.registerIncomingResponseAuthorityGuard((answer, { wireLocalDataPresent }) => !wireLocalDataPresent);
+  return {
+    routeAndAddResponse: ({ localData: { peer, ...sent }, ...message }) =>
+      router.routeAndAddResponse(Object.keys(sent).length ? { ...message, localData: sent } : message, {
+        trustedLocalData: { peer },
+      }),
+  };
+}
+
+export async function start({ port, tag, strict, version8, onTagged, onGone, report }) {
+  const { TypedHandler, TypedRequest, TypedRouter, TypedTarget } = await import(
+    version8 ? './node_modules/.typedrequest8/index.js' : '@api.global/typedrequest'
+  );
   const router = new TypedRouter();
   const questions = new Map();
   if (strict) watchAnswers(router, questions, report);
@@ -40,9 +56,10 @@ export async function start({ port, tag, strict, onTagged, onGone, report }) {
   const asPeer = (peer) => ({
     id: peer.id,
     drop: () => peer.terminate(),
-    update: (reverseConfigs) => {
+    call: (method, request) => {
       const target = new TypedTarget({
         typedRouterRef: router,
+        responseTimeoutMs: answerWithinMs,
         postMethodWithTypedRouter: async (question) => {
           if (strict) {
             question.requestInstanceId = freshId();
@@ -51,7 +68,7 @@ export async function start({ port, tag, strict, onTagged, onGone, report }) {
           peer.send(JSON.stringify(question));
         },
       });
-      return new TypedRequest(target, 'updateRouting').fire({ reverseConfigs });
+      return new TypedRequest(target, method).fire(request);
     },
   });
 
@@ -73,7 +90,7 @@ export async function start({ port, tag, strict, onTagged, onGone, report }) {
   const server = new SmartServe({
     port,
     hostname: '127.0.0.1',
-    websocket: { typedRouter: router, onConnectionOpen: () => {}, onConnectionClose: (peer) => onGone(peer.id) },
+    websocket: { typedRouter: version8 ? routeForVersion8(router) : router, onConnectionOpen: () => {}, onConnectionClose: (peer) => onGone(peer.id) },
   });
   await server.start();
 }

@@ -1,11 +1,12 @@
 // A Coreflow for specs: waits for the client with the tag `coretraffic` and pushes the hosts of a file at it.
 //
-//   node server.mjs PORT FILE [--legacy] [--strict] [--vary] [--burst N] [--initial]
+//   node server.mjs PORT FILE [--legacy | --typedrequest8] [--strict] [--vary] [--burst N] [--initial]
 //
-// FILE holds an IReverseProxyConfig[]. SIGHUP reads it and pushes to the oldest client, as Coreflow does; SIGUSR2 drops
-// every client. --initial pushes to each new client; --burst N pushes N times without waiting; --vary adds the host
-// push-<number>.test to each, so that one sees which push is served; --strict demands of answers what typedrequest 8
-// does. What happens is told in JSON, a line each, on stdout.
+// FILE holds an IReverseProxyConfig[]. SIGHUP reads it and pushes to the oldest client, as Coreflow does; SIGUSR1 calls
+// a method that coretraffic does not have; SIGUSR2 drops every client. --initial pushes to each new client; --burst N
+// pushes N times without waiting; --vary adds the host push-<number>.test to each, so that one sees which push is served;
+// --typedrequest8 takes that version instead of 3.3; --strict demands of answers to 3.3, too, what 8 does, and tells
+// which rule is broken. What happens is told in JSON, a line each, on stdout.
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 
@@ -14,7 +15,7 @@ for (const method of ['log', 'info', 'debug']) console[method] = console.error; 
 const { positionals: [port, file], values: options } = parseArgs({
   allowPositionals: true,
   options: {
-    legacy: { type: 'boolean' }, strict: { type: 'boolean' }, vary: { type: 'boolean' },
+    legacy: { type: 'boolean' }, typedrequest8: { type: 'boolean' }, strict: { type: 'boolean' }, vary: { type: 'boolean' },
     initial: { type: 'boolean' }, burst: { type: 'string', default: '1' },
   },
 });
@@ -33,7 +34,7 @@ async function push(client) {
   const number = count;
   const began = performance.now();
   try {
-    const answer = await client.update(hosts);
+    const answer = await client.call('updateRouting', { reverseConfigs: hosts });
     tell('answer', { number, status: answer?.status, errorText: answer?.errorText, ms: performance.now() - began });
   } catch (error) {
     tell('failure', { number, text: error?.errorText ?? String(error) });
@@ -49,6 +50,7 @@ await start({
   port: Number(port),
   tag: 'coretraffic',
   strict: options.strict,
+  version8: options.typedrequest8,
   report: (faults) => tell(faults.length ? 'fault' : 'envelope', { faults }),
   onGone: (id) => clients.delete(id) && tell('gone', { id }),
   onTagged: (client) => {
@@ -58,11 +60,21 @@ await start({
   },
 });
 
-process.on('SIGHUP', () => {
+function withOldest(use) {
   const [oldest] = clients.values();
-  if (oldest) pushBurst(oldest);
+  if (oldest) use(oldest);
   else tell('failure', { text: 'no client has the tag' });
-});
+}
+
+process.on('SIGHUP', () => withOldest(pushBurst));
+process.on('SIGUSR1', () =>
+  withOldest((client) =>
+    client.call('unknownMethod', {}).then(
+      () => tell('answer', { status: 'to an unknown method' }),
+      (error) => tell('failure', { text: error?.errorText ?? String(error) }),
+    ),
+  ),
+);
 process.on('SIGUSR2', () => clients.forEach((client) => client.drop()));
 process.on('SIGTERM', () => process.exit(0));
 process.on('unhandledRejection', (error) => tell('failure', { text: String(error) }));
