@@ -123,12 +123,13 @@ struct sl_http_limits {
     uint32_t head_timeout, body_timeout, write_timeout, idle_timeout, upgrade_timeout;
     uint64_t max_discard;  /* unread request body that is swallowed to keep a connection alive */
     uint64_t max_requests; /* per connection; 0: no limit */
-    /* HTTP/2 and 3: concurrent requests of a connection, and the body bytes that it may have on the
-     * way to a handler that does not take them, of one stream and of all. */
+    /* Concurrent requests of a connection. HTTP/2: the body bytes that it may have on the way to a
+     * handler that does not take them, of one stream and of all. */
     uint32_t max_streams, stream_window, conn_window;
-    /* HTTP/2: frames of one connection in a minute that cost us more than the client. */
+    /* Frames of one connection in a minute that cost us more than the client. */
     uint32_t max_resets; /* of streams: the client's own, and ours that it provoked */
-    uint32_t max_pings, max_settings, max_priorities, max_empty_data, max_unknown_frames;
+    uint32_t max_pings, max_settings, max_priorities, max_empty_data;
+    uint32_t max_unknown_frames; /* HTTP/3 alone: HTTP/2 skips them for next to nothing */
     uint32_t max_window_updates; /* beyond what the bytes and requests of the connection call for */
     /* HTTP/2: entries in one SETTINGS frame, CONTINUATION frames in one head, answers to PING and
      * SETTINGS that the client lets wait unread. */

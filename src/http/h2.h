@@ -15,7 +15,6 @@ enum sl_h2_budget {
     SL_H2_SETTINGS,
     SL_H2_PRIORITIES,
     SL_H2_EMPTY_DATA,
-    SL_H2_UNKNOWN,
     SL_H2_WINDOW_UPDATES,
     SL_H2_N_BUDGETS,
 };
@@ -72,6 +71,8 @@ struct sl_h2_conn {
 /* h2_server.c: goes on at the end of the turn; ends (handlers hear of it inside the call). */
 void sl_h2_later(struct sl_h2_conn *c);
 void sl_h2_close(struct sl_h2_conn *c, enum sl_close how, int code);
+/* What was waited for has come. */
+void sl_h2_stop_timing(struct sl_h2_conn *c);
 void sl_h2_drain(struct sl_h2_conn *c);
 /* The client has confirmed the first GOAWAY, or has had its time. */
 void sl_h2_drain_last(struct sl_h2_conn *c);

@@ -57,7 +57,7 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     nghttp2_session_set_stream_user_data(session, frame->hd.stream_id, s);
     c->n_streams++;
     c->head = s;
-    c->timing = SL_H2_UNTIMED; /* a new request has a new deadline */
+    sl_h2_stop_timing(c); /* a new request has a new deadline */
     return 0;
 }
 

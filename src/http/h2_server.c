@@ -50,6 +50,12 @@ static uint32_t timeout_of(const struct sl_http_limits *limits, enum sl_h2_timin
     return 0;
 }
 
+void sl_h2_stop_timing(struct sl_h2_conn *c)
+{
+    c->timing = SL_H2_UNTIMED;
+    sl_deadline_clear(&c->deadline);
+}
+
 /* No bytes move these deadlines: streams have their own, and PING frames keep nobody here. */
 static void update(struct sl_h2_conn *c)
 {
@@ -239,7 +245,8 @@ static void on_written(struct sl_stream *stream)
 {
     struct sl_h2_conn *c = stream->user;
 
-    c->timing = SL_H2_UNTIMED;
+    if (c->timing == SL_H2_TIMES_WRITE) /* the next write has all of its time */
+        sl_h2_stop_timing(c);
     sl_h2_later(c);
 }
 
@@ -270,8 +277,9 @@ static void on_deadline(struct sl_deadline *d)
         fail(c, NGHTTP2_PROTOCOL_ERROR);
         break;
     case SL_H2_TIMES_WRITE:
-    case SL_H2_UNTIMED:
         sl_h2_close(c, SL_CLOSE_ABORT, SL_E_TIMEOUT);
+        break;
+    case SL_H2_UNTIMED:
         break;
     }
 }

@@ -427,6 +427,25 @@ static void a_client_that_reads_nothing_is_cut_off(void)
     h2_end(&r);
 }
 
+static void a_slow_target_is_not_the_clients_fault(void)
+{
+    static char big[20000];
+
+    r.on_request = h2_leave_it;
+    h2_begin_quiet(&r, loop, 1000); /* so small that the write has to wait */
+    h2_greet(&r);
+    h2_get(&r, 1, "/");
+    h2_respond(r.ex[0], 200, sizeof(big) + 2);
+    sl_check(h2_write(r.ex[0], big, sizeof(big), false) >= 0);
+    h2_settle(&r);
+    h2_pass(&r, sl_http_limits_default.write_timeout + 200);
+    sl_check(r.n_closed == 0 && r.n_abort == 0);
+    sl_check(h2_write(r.ex[0], "ok", 2, true) >= 0);
+    h2_settle(&r);
+    sl_check(r.n_done == 1);
+    h2_end(&r);
+}
+
 static void the_client_may_leave_at_any_time(void)
 {
     r.on_request = h2_leave_it;
@@ -489,6 +508,7 @@ int main(void)
     a_connection_serves_so_many_requests();
     deadlines_end_what_does_not_move();
     a_client_that_reads_nothing_is_cut_off();
+    a_slow_target_is_not_the_clients_fault();
     the_client_may_leave_at_any_time();
     a_handler_may_kill_its_connection();
     sl_loop_free(loop);

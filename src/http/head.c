@@ -136,6 +136,8 @@ static int become_upgrade(struct sl_head *h, const struct facts *facts)
         return refuse(h, 400, "a length on CONNECT");
     req->method = SL_STR("GET");
     req->upgrade = h->protocol;
+    sl_headers_add_id(&req->headers, h->arena, SL_H_UPGRADE, sl_header_name(SL_H_UPGRADE),
+                      h->protocol);
     return 0;
 }
 

@@ -156,6 +156,7 @@ static void extended_connect_becomes_an_upgrade(void)
     sl_check(connect_with("websocket", "13") == 0);
     sl_check_str(req.method, SL_STR("GET"));
     sl_check_str(req.upgrade, SL_STR("websocket"));
+    sl_check_str(sl_headers_get(&req.headers, SL_STR("upgrade")), SL_STR("websocket"));
     sl_check_str(req.path, SL_STR("/chat"));
     sl_check(req.content_length == 0);
     sl_check(connect_with("websocket", "12") == 400);

@@ -142,7 +142,8 @@ void sl_mux_on_end_sent(struct sl_mux_stream *s)
 void sl_mux_on_reset(struct sl_mux_stream *s, int code)
 {
     s->is_reset = true;
-    s->end_code = code;
+    if (s->end_code == 0) /* else our own reset comes back */
+        s->end_code = code;
     update(s, false);
     later(s);
 }
