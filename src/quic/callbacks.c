@@ -65,6 +65,8 @@ static int on_crypto(ngtcp2_conn *conn, ngtcp2_encryption_level level, uint64_t 
 
     if (!c->is_accepted && accept_conn(c) != 0)
         return NGTCP2_ERR_CALLBACK_FAILURE;
+    if (offset + len > SL_TLS_HANDSHAKE_MAX) /* of a level: OpenSSL would keep twice as much */
+        return NGTCP2_ERR_CRYPTO_BUFFER_EXCEEDED;
     if (c->handshake == NULL) {
         /* A client has nothing to say after its handshake; least of all KeyUpdate (RFC 9001,
          * section 6). */

@@ -80,7 +80,7 @@ int sl_qconn_begin_server(struct sl_qconn *c, const struct sl_qconn_first *first
     c->pub.local = *first->local;
     set_params(&params, &c->endpoint->settings);
     set_server_params(&params, first);
-    c->qlog = sl_quic_qlog_open(c->endpoint->settings.qlog_dir, &params.original_dcid);
+    c->qlog = sl_quic_qlog_open(c->endpoint, &params.original_dcid);
     set_settings(&settings, c);
     settings.token = hd->token;
     settings.tokenlen = hd->tokenlen;
@@ -110,7 +110,7 @@ int sl_qconn_begin_client(struct sl_qconn *c, const struct sl_addr *remote, stru
     c->pub.local = c->endpoint->local;
     if (RAND_bytes(dcid.data, (int)dcid.datalen) != 1)
         return SL_E_SYSTEM;
-    c->qlog = sl_quic_qlog_open(c->endpoint->settings.qlog_dir, &dcid);
+    c->qlog = sl_quic_qlog_open(c->endpoint, &dcid);
     set_settings(&settings, c);
     set_params(&params, &c->endpoint->settings);
     if ((rc = sl_quic_cid_make(&scid, c->endpoint->worker)) < 0)

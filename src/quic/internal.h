@@ -29,6 +29,7 @@
 #include <ngtcp2/ngtcp2_crypto.h>
 #include <ngtcp2/ngtcp2_crypto_ossl.h>
 #include <stdio.h>
+#include "base/log.h"
 #include "base/map.h"
 #include "quic/cid.h"
 #include "quic/quic.h"
@@ -77,6 +78,7 @@ struct sl_quic_endpoint {
     uint64_t answers_ns;                      /* when counting `n_answers` began */
     uint32_t n_answers;                       /* stateless ones */
     const ngtcp2_callbacks *client_callbacks; /* tests put others here, of clients that misbehave */
+    struct sl_log_limit failures;             /* to make qlog files */
     unsigned worker;
     bool is_stopped;
 };
@@ -165,6 +167,9 @@ int sl_quic_on_client_hello(SSL *ssl, int *alert, void *arg);
 int sl_quic_on_alpn(SSL *ssl, const unsigned char **out, unsigned char *n_out,
                     const unsigned char *in, unsigned n_in, void *arg);
 int sl_quic_on_verify(X509_STORE_CTX *store, void *arg);
+int sl_quic_on_make_ticket(SSL *ssl, void *arg);
+SSL_TICKET_RETURN sl_quic_on_open_ticket(SSL *ssl, SSL_SESSION *session, const uint8_t *name,
+                                         size_t name_len, SSL_TICKET_STATUS status, void *arg);
 
 /* --- connections --- */
 
@@ -280,7 +285,7 @@ void sl_quic_datagram_drop(struct sl_qconn *c, struct sl_quic_datagram *d);
 /* --- qlog.c --- */
 
 /* NULL when none is wanted or the file cannot be made. */
-FILE *sl_quic_qlog_open(const char *dir, const ngtcp2_cid *odcid);
+FILE *sl_quic_qlog_open(struct sl_quic_endpoint *e, const ngtcp2_cid *odcid);
 void sl_quic_qlog_write(void *user, uint32_t flags, const void *bytes, size_t len);
 
 #endif

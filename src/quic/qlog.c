@@ -2,7 +2,6 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <unistd.h>
-#include "base/log.h"
 #include "quic/internal.h"
 
 static int name_of(char *out, size_t len, const char *dir, const ngtcp2_cid *odcid)
@@ -14,8 +13,10 @@ static int name_of(char *out, size_t len, const char *dir, const ngtcp2_cid *odc
     return snprintf(out, len, "%s/%s.sqlog", dir, hex) < (int)len ? 0 : SL_E_LIMIT;
 }
 
-FILE *sl_quic_qlog_open(const char *dir, const ngtcp2_cid *odcid)
+FILE *sl_quic_qlog_open(struct sl_quic_endpoint *e, const ngtcp2_cid *odcid)
 {
+    const char *dir = e->settings.qlog_dir;
+    unsigned n_suppressed = 0;
     char name[PATH_MAX];
     FILE *file = NULL;
     int fd;
@@ -26,8 +27,9 @@ FILE *sl_quic_qlog_open(const char *dir, const ngtcp2_cid *odcid)
     fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0640);
     if (fd >= 0 && (file = fdopen(fd, "w")) == NULL)
         close(fd);
-    if (file == NULL)
-        sl_log_warn("cannot make a qlog file", sl_f_str("file", name), sl_f_int("errno", errno));
+    if (file == NULL && sl_log_may(&e->failures, &n_suppressed))
+        sl_log_warn("cannot make a qlog file", sl_f_str("file", name), sl_f_int("errno", errno),
+                    sl_f_int("suppressed", n_suppressed));
     return file;
 }
 

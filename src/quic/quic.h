@@ -122,7 +122,10 @@ struct sl_quic_settings {
     uint32_t resets_per_second; /* stateless resets and version negotiations, of this worker */
     bool early_data;            /* 0-RTT; the app answers unsafe requests with 425 */
     bool no_gso, no_pmtud;
-    const char *qlog_dir; /* a file for each connection; NULL: none */
+    /* NULL: none. Else each connection writes <dir>/<its first destination connection id>.sqlog
+     * there (qlog as a JSON text sequence). Nothing bounds how many or how long: for an hour's
+     * look, not for ever. */
+    const char *qlog_dir;
 };
 extern const struct sl_quic_settings sl_quic_settings_default;
 

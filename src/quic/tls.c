@@ -61,7 +61,9 @@ static int set_up_server(SSL_CTX *ctx, bool early_data, struct sl_err *err)
     /* What replays early data gets to read is 425 (Too Early) or safe; a cache of tickets that all
      * workers share would cost more than it prevents. */
     SSL_CTX_set_options(ctx, SSL_OP_NO_ANTI_REPLAY);
-    if (SSL_CTX_set_max_early_data(ctx, UINT32_MAX) != 1)
+    if (SSL_CTX_set_max_early_data(ctx, UINT32_MAX) != 1 ||
+        SSL_CTX_set_session_ticket_cb(ctx, sl_quic_on_make_ticket, sl_quic_on_open_ticket, NULL) !=
+            1)
         return sl_openssl_error(err, "cannot allow early data");
     return 0;
 }

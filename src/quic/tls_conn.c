@@ -22,9 +22,12 @@ static struct sl_qconn *conn_of(SSL *ssl)
 static int begin_server(struct sl_qconn *c, SSL *ssl)
 {
     SSL_set_accept_state(ssl);
-    if (c->endpoint->settings.early_data)
-        SSL_set_quic_tls_early_data_enabled(ssl, 1);
-    return ngtcp2_crypto_ossl_configure_server_session(ssl) == 0 ? 0 : SL_E_TLS;
+    if (ngtcp2_crypto_ossl_configure_server_session(ssl) != 0)
+        return SL_E_TLS;
+    /* After that only: before, it is not known to be QUIC. */
+    if (c->endpoint->settings.early_data && SSL_set_quic_tls_early_data_enabled(ssl, 1) != 1)
+        return SL_E_TLS;
+    return 0;
 }
 
 static int begin_client(struct sl_qconn *c, SSL *ssl, struct sl_str name)
@@ -138,6 +141,52 @@ int sl_quic_on_alpn(SSL *ssl, const unsigned char **out, unsigned char *n_out,
 {
     (void)arg;
     return sl_openssl_select(conn_of(ssl)->handshake->tls->alpn, out, n_out, in, n_in);
+}
+
+/* A client that sends early data goes by the limits that it was given with its ticket. They must
+ * not have become less meanwhile (RFC 9000, section 7.4.1), so they lie in the ticket. */
+struct promise {
+    uint32_t stream_window, conn_window, max_streams_bidi, max_streams_uni, max_datagram;
+};
+
+static struct promise promise_of(const struct sl_quic_settings *s)
+{
+    return (struct promise){s->stream_window, s->conn_window, s->max_streams_bidi,
+                            s->max_streams_uni, s->max_datagram};
+}
+
+static bool is_kept(const struct promise *given, const struct promise *now)
+{
+    return given->stream_window <= now->stream_window && given->conn_window <= now->conn_window &&
+           given->max_streams_bidi <= now->max_streams_bidi &&
+           given->max_streams_uni <= now->max_streams_uni &&
+           given->max_datagram <= now->max_datagram;
+}
+
+int sl_quic_on_make_ticket(SSL *ssl, void *arg)
+{
+    struct promise now = promise_of(&conn_of(ssl)->endpoint->settings);
+
+    (void)arg;
+    return SSL_SESSION_set1_ticket_appdata(SSL_get_session(ssl), &now, sizeof(now));
+}
+
+SSL_TICKET_RETURN sl_quic_on_open_ticket(SSL *ssl, SSL_SESSION *session, const uint8_t *name,
+                                         size_t name_len, SSL_TICKET_STATUS status, void *arg)
+{
+    struct promise now = promise_of(&conn_of(ssl)->endpoint->settings), given;
+    void *data;
+    size_t len;
+
+    (void)name;
+    (void)name_len;
+    (void)arg;
+    if (status == SSL_TICKET_EMPTY || status == SSL_TICKET_NO_DECRYPT)
+        return SSL_TICKET_RETURN_IGNORE_RENEW;
+    if (SSL_SESSION_get0_ticket_appdata(session, &data, &len) != 1 || len != sizeof(given))
+        return SSL_TICKET_RETURN_IGNORE_RENEW;
+    memcpy(&given, data, sizeof(given));
+    return is_kept(&given, &now) ? SSL_TICKET_RETURN_USE_RENEW : SSL_TICKET_RETURN_IGNORE_RENEW;
 }
 
 int sl_quic_on_verify(X509_STORE_CTX *store, void *arg)
