@@ -2,6 +2,7 @@
  * The ClientHello: what the hook says to it, and the certificate that follows from that and from
  * the routes. The same for TLS over TCP and for QUIC.
  */
+#include "base/clock.h"
 #include "proxy/internal.h"
 
 struct sl_route *sl_hello_route(struct sl_conn *c)
@@ -65,7 +66,8 @@ int sl_hello_certificate(struct sl_conn *c, const struct sl_verdict *v, struct s
     }
     if (rc == 0) {
         sl_cert_unref((struct sl_cert *)c->peer.tls_data);
-        c->peer.tls_data = sl_cert_ref(*cert);
+        c->peer.tls_data = sl_cert_ref(*cert); /* that of the route: requests compare it */
+        *cert = sl_cert_renew(*cert, (int64_t)(sl_clock_wall_ms() / 1000));
     }
     return rc;
 }

@@ -17,6 +17,7 @@ struct sl_cert {
     struct sl_cert_chain *chain;
     int64_t not_after;
     uint8_t id[32]; /* the SHA-256 of the leaf */
+    char *made_for; /* see cert_internal.h */
 };
 
 static void free_cert(struct sl_weak *w)
@@ -26,6 +27,7 @@ static void free_cert(struct sl_weak *w)
     X509_free(c->leaf);
     EVP_PKEY_free(c->key);
     sl_cert_chain_unref(c->chain);
+    sl_free(c->made_for);
     sl_free(c);
 }
 
@@ -69,13 +71,20 @@ static struct sl_cert *add(struct sl_cert *c, const uint8_t key[SL_WEAK_KEY_LEN]
     return sl_container_of(sl_weak_add(&certs, &c->weak, key), struct sl_cert, weak);
 }
 
-struct sl_cert *sl_cert_adopt(X509 *leaf, struct sl_cert_chain *chain, EVP_PKEY *key)
+const char *sl_cert_made_for(const struct sl_cert *c)
+{
+    return c->made_for;
+}
+
+struct sl_cert *sl_cert_adopt(X509 *leaf, struct sl_cert_chain *chain, EVP_PKEY *key,
+                              const char *made_for)
 {
     struct sl_cert *c = sl_zalloc(sizeof(*c));
 
     c->leaf = leaf;
     c->chain = chain;
     c->key = key;
+    c->made_for = made_for != NULL ? sl_strndup(made_for, strlen(made_for)) : NULL;
     note_leaf(c);
     return add(c, c->id);
 }

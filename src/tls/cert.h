@@ -27,6 +27,9 @@ int sl_cert_from_pem(struct sl_cert **out, struct sl_str cert_pem, struct sl_str
    alternative name); the same one each time until it is about to expire. 0 or SL_E_CONFIG when no
    certificate can have this name. */
 int sl_cert_self_signed(struct sl_cert **out, struct sl_str name, struct sl_err *err);
+/* What to show instead of `c` at this time (seconds since 1970): its successor when it is a
+   self-signed one that is about to expire, else `c` itself. Takes the reference and returns one. */
+struct sl_cert *sl_cert_renew(struct sl_cert *c, int64_t now);
 struct sl_cert *sl_cert_ref(struct sl_cert *c);
 void sl_cert_unref(struct sl_cert *c); /* NULL is legal */
 /* Does the leaf cover this host name (RFC 6125, one label for `*`) or IP address? */

@@ -29,7 +29,10 @@ STACK_OF(X509) * sl_cert_chain_certs(const struct sl_cert_chain *chain);
 
 /* 0 or SL_E_TLS. */
 int sl_cert_pin_of(const X509 *x, uint8_t out[32]);
-/* Takes leaf, chain and key, which fit together; the one reference is the caller's. */
-struct sl_cert *sl_cert_adopt(X509 *leaf, struct sl_cert_chain *chain, EVP_PKEY *key);
+/* Takes leaf, chain and key, which fit together; the one reference is the caller's. `made_for`: the
+ * name that this process signed it for, copied; NULL: it did not. */
+struct sl_cert *sl_cert_adopt(X509 *leaf, struct sl_cert_chain *chain, EVP_PKEY *key,
+                              const char *made_for);
+const char *sl_cert_made_for(const struct sl_cert *c);
 
 #endif

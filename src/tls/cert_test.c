@@ -322,6 +322,32 @@ static void test_self_signed(void)
     sl_cert_unref(wild);
 }
 
+/* A process that publishes nothing for months goes on with certificates that are valid. */
+static void test_self_signed_is_renewed(void)
+{
+    const int64_t now = time(NULL), day = 86400;
+    struct sl_str text = cert_text(the_key, "DNS:own.example");
+    struct sl_cert *c, *first, *next, *again, *own;
+
+    sl_check(sl_cert_self_signed(&c, SL_STR("r.example"), NULL) == 0);
+    first = sl_cert_ref(c);
+    c = sl_cert_renew(c, now + 59 * day);
+    sl_check(c == first);
+    next = sl_cert_renew(c, now + 61 * day);
+    sl_check(next != first && sl_cert_covers(next, SL_STR("r.example")));
+    sl_check(sl_cert_not_after(next) > now + 150 * day);
+    again = sl_cert_renew(first, now + 62 * day);
+    sl_check(again == next);
+    sl_check(sl_cert_self_signed(&first, SL_STR("r.example"), NULL) == 0 && first == next);
+    sl_check(sl_cert_from_pem(&own, text, the_key_text, NULL) == 0);
+    sl_check(sl_cert_renew(own, now + 9999 * day) == own);
+    sl_cert_unref(own);
+    sl_cert_unref(next);
+    sl_cert_unref(again);
+    sl_cert_unref(first);
+    drop(text);
+}
+
 /* A stranger who asks for name after name cannot make the process keep them all. */
 static void test_self_signed_is_bounded(void)
 {
@@ -370,6 +396,7 @@ int main(void)
     test_chain();
     test_covers();
     test_self_signed();
+    test_self_signed_is_renewed();
     test_self_signed_is_bounded();
     test_pin();
     drop(the_cert);

@@ -70,30 +70,30 @@ static bool set_names(X509 *x, const char *name, bool is_ip)
 }
 
 /* Valid from yesterday on, for clients whose clock is behind. */
-static bool fill(X509 *x, EVP_PKEY *key, const char *name, bool is_ip)
+static bool fill(X509 *x, EVP_PKEY *key, const char *name, bool is_ip, time_t now)
 {
     return X509_set_version(x, X509_VERSION_3) == 1 && set_serial(x) &&
-           X509_gmtime_adj(X509_getm_notBefore(x), -DAY_S) != NULL &&
-           X509_gmtime_adj(X509_getm_notAfter(x), (long)VALID_DAYS * DAY_S) != NULL &&
+           X509_time_adj_ex(X509_getm_notBefore(x), -1, 0, &now) != NULL &&
+           X509_time_adj_ex(X509_getm_notAfter(x), VALID_DAYS, 0, &now) != NULL &&
            X509_set_pubkey(x, key) == 1 && set_names(x, name, is_ip) &&
            add_extension(x, NID_basic_constraints, "critical,CA:FALSE") &&
            add_extension(x, NID_key_usage, "critical,digitalSignature") &&
            add_extension(x, NID_ext_key_usage, "serverAuth") && X509_sign(x, key, EVP_sha256()) > 0;
 }
 
-static struct sl_cert *make(const char *name, bool is_ip)
+static struct sl_cert *make(const char *name, bool is_ip, time_t now)
 {
     X509 *x = X509_new();
 
     if (process_key == NULL)
         process_key = EVP_PKEY_Q_keygen(NULL, NULL, "EC", "P-256");
-    if (x == NULL || process_key == NULL || !fill(x, process_key, name, is_ip)) {
+    if (x == NULL || process_key == NULL || !fill(x, process_key, name, is_ip, now)) {
         X509_free(x);
         ERR_clear_error();
         return NULL;
     }
     EVP_PKEY_up_ref(process_key);
-    return sl_cert_adopt(x, NULL, process_key);
+    return sl_cert_adopt(x, NULL, process_key, name);
 }
 
 /* Letters, digits, '-', '_' and '.', or such a name behind "*.": what a certificate may hold, and
@@ -133,29 +133,33 @@ static void remember(struct sl_str name, struct sl_cert *cert)
     sl_list_append(&order, &m->link);
 }
 
+static bool is_due(const struct sl_cert *c, int64_t now)
+{
+    return sl_cert_not_after(c) - now <= RENEW_DAYS * DAY_S;
+}
+
 /* The certificate that was made for this name, with a reference, unless it is about to expire. */
-static struct sl_cert *recall(struct sl_str name)
+static struct sl_cert *recall(struct sl_str name, int64_t now)
 {
     struct made *m = sl_map_get(&by_name, name);
-    int64_t now = (int64_t)(sl_clock_wall_ms() / 1000);
 
     if (m == NULL)
         return NULL;
-    if (sl_cert_not_after(m->cert) - now > RENEW_DAYS * DAY_S)
+    if (!is_due(m->cert, now))
         return sl_cert_ref(m->cert);
     forget(m);
     return NULL;
 }
 
-static struct sl_cert *recall_or_make(struct sl_str name, const char *text, bool is_ip)
+static struct sl_cert *recall_or_make(const char *name, bool is_ip, int64_t now)
 {
-    struct sl_cert *cert = recall(name);
+    struct sl_cert *cert;
 
-    if (cert != NULL)
-        return cert;
-    cert = make(text, is_ip);
-    if (cert != NULL)
-        remember(name, cert);
+    pthread_mutex_lock(&lock);
+    cert = recall(sl_str_c(name), now);
+    if (cert == NULL && (cert = make(name, is_ip, (time_t)now)) != NULL)
+        remember(sl_str_c(name), cert);
+    pthread_mutex_unlock(&lock);
     return cert;
 }
 
@@ -172,10 +176,23 @@ int sl_cert_self_signed(struct sl_cert **out, struct sl_str name, struct sl_err 
     else
         return sl_err_set(err, SL_E_CONFIG, "no certificate can be made for the name \"%.*s\"",
                           (int)SL_MIN(name.len, (size_t)100), name.p);
-    pthread_mutex_lock(&lock);
-    *out = recall_or_make(sl_str_c(text), text, is_ip);
-    pthread_mutex_unlock(&lock);
+    *out = recall_or_make(text, is_ip, (int64_t)(sl_clock_wall_ms() / 1000));
     if (*out == NULL)
         return sl_err_set(err, SL_E_TLS, "OpenSSL could not make a self-signed certificate");
     return 0;
+}
+
+struct sl_cert *sl_cert_renew(struct sl_cert *c, int64_t now)
+{
+    const char *name = sl_cert_made_for(c);
+    struct sl_cert *next;
+    struct sl_addr addr;
+
+    if (name == NULL || !is_due(c, now))
+        return c;
+    next = recall_or_make(name, sl_addr_parse(&addr, sl_str_c(name), 0) == 0, now);
+    if (next == NULL)
+        return c;
+    sl_cert_unref(c);
+    return next;
 }
