@@ -375,9 +375,14 @@ static void on_close(struct sl_server *server)
     }
 }
 
+/* One that could not listen was never closed. */
 static void free_server(struct sl_server *server)
 {
-    sl_free(server_of(server));
+    struct http_server *s = server_of(server);
+
+    if (s->admit != LUA_NOREF)
+        sl_unref(server->script, s->admit);
+    sl_free(s);
 }
 
 static int serve(lua_State *L)
