@@ -155,6 +155,7 @@ describe("the fake core", function()
     assert.same({ nil, "exists" }, { dict:add("a", 9) })
     testing.clock():advance(11)
     assert.is_nil(dict:get("a"))
+    assert.same({ false, true, false }, { dict:delete("a"), dict:delete("n"), dict:delete("n") })
   end)
 
   it("delivers what is published to those who subscribed", function()

@@ -214,7 +214,9 @@ function dict_methods:incr(key, by, initial, ttl)
 end
 
 function dict_methods:delete(key)
+  local was_there = self:get(key) ~= nil
   self._entries[key] = nil
+  return was_there
 end
 
 core.bus = {}
