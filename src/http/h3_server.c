@@ -11,8 +11,11 @@
 
 enum {
     QPACK_TABLE = 4096, /* of the client's encoder: what its instructions may make us store */
-    QPACK_BLOCKED_STREAMS = 100, /* that may wait for them */
-    LEAVE_MS = 200,              /* at least, between the steps of leaving */
+    /* No head may wait for them: one that is lost on the way would hold back all requests behind
+       it, and some clients (curl 8.14) now and then never send them at all. An entry is used once
+       we have acknowledged it. */
+    QPACK_BLOCKED_STREAMS = 0,
+    LEAVE_MS = 200, /* at least, between the steps of leaving */
     MINUTE_MS = 60 * 1000,
 };
 
@@ -462,8 +465,8 @@ static nghttp3_conn *new_h3(struct sl_h3_conn *c)
     settings.max_field_section_size = limits->max_head;
     settings.qpack_max_dtable_capacity = QPACK_TABLE;
     settings.qpack_blocked_streams = QPACK_BLOCKED_STREAMS;
-    /* Responses use the static table alone. Another one would save them some tens of bytes, and cost
-     * some KiB of each connection and half of the time that nghttp3 spends on a request. */
+    /* Responses use the static table alone. Another one would save them some tens of bytes, and
+     * cost some KiB of each connection and half of the time that nghttp3 spends on a request. */
     settings.qpack_encoder_max_dtable_capacity = 0;
     settings.enable_connect_protocol = 1;
     /* What nghttp3 calls glitches: unknown frames and streams, PRIORITY_UPDATE. */
