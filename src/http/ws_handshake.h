@@ -37,7 +37,8 @@ int sl_ws_check_answer(const struct sl_response *res, struct sl_arena *a,
 /* Server: 0, or the status with which a request is refused that does not ask for a WebSocket (426)
  * or does not do it right (400). */
 int sl_ws_check_request(const struct sl_request *req);
-/* Server: fills in the answer 101 (which HTTP/2 and 3 make a 200 of), and `*protocol` with the first of ours that the client offers.
+/* Server: fills in the answer 101 (which HTTP/2 and 3 make a 200 of), and `*protocol` with the
+ * first of ours that the client offers.
  */
 void sl_ws_answer(struct sl_response *res, struct sl_arena *a, const struct sl_request *req,
                   struct sl_str protocols, struct sl_str *protocol);
