@@ -17,9 +17,29 @@ const struct sl_quic_settings sl_quic_settings_default = {
 
 /* --- the end of a turn --- */
 
+static void soon(struct sl_quic_endpoint *e);
+
+/* To set a timer of the kernel costs more than to write a packet, and a connection that sends at
+ * full speed is due again at once. So what is due very soon is seen to in the next turn. */
 static void arm(struct sl_quic_endpoint *e)
 {
-    e->wire->ops->arm(e->wire, sl_quic_timers_first(&e->timers));
+    uint64_t due = sl_quic_timers_first(&e->timers);
+
+    if (e->out.is_full)
+        return; /* nobody could do anything; what is late then runs when there is room */
+    if (due == SL_QUIC_NEVER || due > sl_quic_now(e) + e->wire->patience_ns)
+        e->wire->ops->arm(e->wire, due);
+    else
+        soon(e);
+}
+
+static void fire(struct sl_quic_endpoint *e)
+{
+    uint64_t now = sl_quic_now(e);
+    struct sl_quic_timer *t;
+
+    while ((t = sl_quic_timers_pop(&e->timers, now)) != NULL)
+        t->on_due(t);
 }
 
 /* Runs those that are ready now; who becomes ready meanwhile waits for the next turn. */
@@ -28,6 +48,7 @@ static void run(void *user)
     struct sl_quic_endpoint *e = user;
     struct sl_list now;
 
+    fire(e);
     sl_list_init(&now);
     sl_list_each(&e->ready, it)
     {
@@ -256,18 +277,12 @@ void sl_quic_endpoint_receive(struct sl_quic_endpoint *e, const struct sl_udp_pa
 
 void sl_quic_endpoint_on_time(struct sl_quic_endpoint *e)
 {
-    uint64_t now = sl_quic_now(e);
-    struct sl_quic_timer *t;
-
-    while ((t = sl_quic_timers_pop(&e->timers, now)) != NULL)
-        t->on_due(t);
-    arm(e);
+    soon(e);
 }
 
 void sl_quic_endpoint_on_writable(struct sl_quic_endpoint *e)
 {
     e->out.is_full = false;
     sl_quic_out_flush(e);
-    if (!sl_list_is_empty(&e->ready))
-        soon(e);
+    soon(e);
 }

@@ -181,6 +181,39 @@ static void test_window_grows(void)
     test_world_end(&w);
 }
 
+/* A socket that is full more often than not: slow, and nothing is lost. */
+static void test_full_socket(void)
+{
+    struct test_world w;
+    struct test_stream *s;
+    struct sl_quic_stats stats;
+    char *bytes = sl_zalloc(300000);
+
+    set_up(&w);
+    test_node(w.client)->room = test_node(w.server)->room = 0;
+    s = test_peer_open(&w.client_peer, false);
+    test_peer_send(&w.client_peer, s, bytes, 300000, true);
+    for (int i = 0; i < 10000 && !s->got_fin; i++) {
+        (void)test_net_run(&w.net, 1, NULL, NULL);
+        test_node_drain(test_node(w.client), i % 3);
+        test_node_drain(test_node(w.server), i % 2);
+    }
+    sl_check(s->got_fin && sl_buf_len(&s->in) == 300000);
+    sl_quic_stats(w.client_peer.conn, &stats);
+    sl_check(stats.packets_lost < 5);
+    /* An end does not wait for the socket. */
+    test_node(w.server)->room = 0;
+    test_peer_send(&w.peers[0], test_peer_open(&w.peers[0], true), "x", 1, true);
+    (void)test_net_run(&w.net, 1, NULL, NULL);
+    sl_quic_close(w.peers[0].conn, 1, "");
+    (void)test_net_run(&w.net, 1, NULL, NULL);
+    sl_check(w.peers[0].n_closed == 1);
+    test_node_drain(test_node(w.server), -1);
+    test_node(w.client)->room = -1;
+    test_world_end(&w);
+    sl_free(bytes);
+}
+
 int main(void)
 {
     test_migration();
@@ -189,6 +222,7 @@ int main(void)
     test_key_update();
     test_datagrams();
     test_no_datagrams();
+    test_full_socket();
     test_path_mtu();
     test_window_grows();
     return sl_check_done();

@@ -27,6 +27,7 @@ struct test_node {
     struct test_net *net;
     struct sl_addr addr;    /* its own */
     struct sl_addr outside; /* as others see it: changed by a test of address translation */
+    int room;               /* messages that its socket takes until test_node_drain(); -1: any */
     bool is_cut;            /* nothing from it or to it arrives */
     uint64_t n_out, bytes_out, n_in, bytes_in;
     size_t longest_out;
@@ -138,9 +139,15 @@ static inline void test_node_send_one(struct test_node *n, const struct sl_udp_s
 
 static inline int test_node_send(struct sl_quic_wire *w, const struct sl_udp_send *msgs, int n)
 {
+    struct test_node *node = test_node_of(w);
+
+    if (node->room >= 0) {
+        n = SL_MIN(n, node->room);
+        node->room -= n;
+    }
     for (int i = 0; i < n; i++)
         for (size_t at = 0; at < msgs[i].len; at += msgs[i].segment)
-            test_node_send_one(test_node_of(w), &msgs[i], msgs[i].bytes + at,
+            test_node_send_one(node, &msgs[i], msgs[i].bytes + at,
                                SL_MIN(msgs[i].segment, msgs[i].len - at));
     return n;
 }
@@ -187,6 +194,7 @@ static inline struct sl_quic_endpoint *test_net_endpoint(struct test_net *net, c
     sl_assert(net->n_nodes < TEST_NET_NODES);
     sl_assert(sl_addr_parse(&n->addr, sl_str_c(ip), port) == 0);
     n->outside = n->addr;
+    n->room = -1;
     n->net = net;
     n->wire.ops = &test_node_ops;
     n->due = SL_QUIC_NEVER;
@@ -198,6 +206,13 @@ static inline struct sl_quic_endpoint *test_net_endpoint(struct test_net *net, c
 static inline struct test_node *test_node(const struct sl_quic_endpoint *e)
 {
     return test_node_of(e->wire);
+}
+
+/* The socket takes that many messages again. */
+static inline void test_node_drain(struct test_node *n, int room)
+{
+    n->room = room;
+    sl_quic_endpoint_on_writable(n->wire.endpoint);
 }
 
 /* --- the passing of time --- */

@@ -83,23 +83,43 @@ static inline void test_world_pin(uint8_t pin[32], const char *name)
     sl_cert_unref(cert);
 }
 
-static inline void test_world_begin(struct test_world *w)
+static inline void test_world_make_tls(struct sl_quic_tls **server, struct sl_quic_tls **client,
+                                       bool early_data)
 {
     uint8_t pin[32];
     struct sl_tls_client_opts trust = {.pin = pin, .alpn = "\x04test"};
-    struct sl_quic_endpoint_opts server = {
-        .settings = &w->server_settings, .worker = 3, .server = &test_world_server, .user = w};
 
     test_world_pin(pin, "a.test");
-    sl_assert(sl_quic_tls_server_new(&w->server_tls, "\x05other\x04test",
-                                     w->server_settings.early_data, NULL) == 0);
-    sl_assert(sl_quic_tls_client_new(&w->client_tls, &trust, NULL) == 0);
-    server.tls = w->server_tls;
+    sl_assert(sl_quic_tls_server_new(server, "\x05other\x04test", early_data, NULL) == 0);
+    sl_assert(sl_quic_tls_client_new(client, &trust, NULL) == 0);
+}
+
+/* Takes both contexts. */
+static inline void test_world_begin_with(struct test_world *w, struct sl_quic_tls *server_tls,
+                                         struct sl_quic_tls *client_tls)
+{
+    struct sl_quic_endpoint_opts server = {.tls = server_tls,
+
+                                           .settings = &w->server_settings,
+                                           .worker = 3,
+                                           .server = &test_world_server,
+                                           .user = w};
+
+    w->server_tls = server_tls;
+    w->client_tls = client_tls;
     w->server = test_net_endpoint(&w->net, "10.0.0.1", 443, server);
     w->client = test_net_endpoint(
         &w->net, "10.0.0.2", 5000,
         (struct sl_quic_endpoint_opts){.settings = &w->client_settings, .worker = 9});
     w->server_addr = test_node(w->server)->addr;
+}
+
+static inline void test_world_begin(struct test_world *w)
+{
+    struct sl_quic_tls *server_tls, *client_tls;
+
+    test_world_make_tls(&server_tls, &client_tls, w->server_settings.early_data);
+    test_world_begin_with(w, server_tls, client_tls);
 }
 
 static inline void test_world_connect_as(struct test_world *w, struct test_peer *p,

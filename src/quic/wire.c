@@ -5,6 +5,10 @@
 #include "base/clock.h"
 #include "quic/internal.h"
 
+/* Times of the timer are rounded up to about a quarter of a millisecond: a grid bounds how often it
+ * is set, whatever the number of connections. */
+enum { GRID_NS = 1 << 18, PATIENCE_NS = 30 * 1000 };
+
 struct udp_wire {
     struct sl_quic_wire base;
     struct sl_loop *loop;
@@ -51,10 +55,9 @@ static void wire_arm(struct sl_quic_wire *base, uint64_t due_ns)
     struct udp_wire *w = of(base);
     struct itimerspec at = {0};
 
-    if (due_ns >= w->armed)
+    if (due_ns == SL_QUIC_NEVER || (due_ns |= GRID_NS - 1) >= w->armed)
         return;
     w->armed = due_ns;
-    due_ns = SL_MAX(due_ns, (uint64_t)1); /* 0 would switch it off */
     at.it_value.tv_sec = (time_t)(due_ns / NGTCP2_SECONDS);
     at.it_value.tv_nsec = (long)(due_ns % NGTCP2_SECONDS);
     sl_assert(timerfd_settime(w->timer.fd, TFD_TIMER_ABSTIME, &at, NULL) == 0);
@@ -105,6 +108,7 @@ struct sl_quic_wire *sl_quic_wire_new(struct sl_loop *loop, int fd)
 
     sl_assert(timer >= 0);
     w->base.ops = &udp_wire_ops;
+    w->base.patience_ns = PATIENCE_NS;
     w->loop = loop;
     w->armed = SL_QUIC_NEVER;
     w->udp = sl_udp_new(loop, fd, &udp_handler, w);

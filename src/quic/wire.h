@@ -34,6 +34,7 @@ struct sl_quic_wire_ops {
 struct sl_quic_wire {
     const struct sl_quic_wire_ops *ops;
     struct sl_quic_endpoint *endpoint;
+    uint64_t patience_ns; /* what is due within that time is waited for by going round */
 };
 
 /* Takes the bound socket. */
