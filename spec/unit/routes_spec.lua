@@ -181,6 +181,8 @@ describe("routes.compile", function()
       assert.same({ "app.example.com" }, domains " App.Example.COM. ")
       assert.same({ "*.example.com", "*", "a_b.local" },
         domains { "*.example.com", "*", "a_b.local" })
+      assert.same({ "2001:db8::1", "::1", "192.0.2.1" },
+        domains { "[2001:DB8::1]", "::1", "192.0.2.1" })
       assert.is_nil(domains(nil))
     end)
 
@@ -192,6 +194,8 @@ describe("routes.compile", function()
         ["a b"] = message('"a b" is not a domain name or pattern'),
         ["a..b"] = message('"a..b" is not a domain name or pattern'),
         ["https://a"] = message('"https://a" is not a domain name or pattern'),
+        ["[2001:db8::1]:443"] = message('"[2001:db8::1]:443" is not a domain name or pattern'),
+        ["[192.0.2.1]"] = message('"[192.0.2.1]" is not a domain name or pattern'),
         ["a:443"] = message('"a:443" is not a domain name or pattern'),
         ["bücher.example"] =
           message('"bücher.example": write international names in their xn-- form'),

@@ -1,6 +1,5 @@
 /* What can be wrong with a route, each thing with a sentence that names the field and says what
  * would be right. */
-#include <arpa/inet.h>
 #include "route/compiled.h"
 #include "route/match.h"
 
@@ -53,15 +52,8 @@ static bool is_name_char(unsigned char c)
 static bool is_v6(struct sl_str s)
 {
     char text[INET6_ADDRSTRLEN];
-    uint8_t ip[16];
 
-    if (s.len > 2 && s.p[0] == '[' && s.p[s.len - 1] == ']')
-        s = sl_str(s.p + 1, s.len - 2);
-    if (s.len == 0 || s.len >= sizeof(text))
-        return false;
-    memcpy(text, s.p, s.len);
-    text[s.len] = '\0';
-    return strlen(text) == s.len && inet_pton(AF_INET6, text, ip) == 1;
+    return sl_domain_ipv6(s, text);
 }
 
 /* What is wrong with a host name, or NULL. Stars are for patterns only. */

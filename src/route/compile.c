@@ -83,9 +83,12 @@ static void *array(struct sl_route *r, size_t n, size_t size)
 
 static struct sl_domain make_domain(struct sl_route *r, struct sl_str pattern)
 {
-    struct sl_domain d = {.kind = SL_DOMAIN_GLOB, .key = copy_lower(r, sl_domain_trim(pattern))};
+    struct sl_str name = sl_domain_trim(pattern);
+    char ipv6[INET6_ADDRSTRLEN];
+    struct sl_domain d = {.kind = SL_DOMAIN_GLOB};
     unsigned n_stars = 0;
 
+    d.key = copy_lower(r, sl_domain_ipv6(name, ipv6) ? sl_str_c(ipv6) : name);
     for (size_t i = 0; i < d.key.len; i++)
         n_stars += d.key.p[i] == '*';
     d.specificity = 1 + (unsigned)d.key.len - n_stars;

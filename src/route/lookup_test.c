@@ -67,6 +67,24 @@ static void ports_and_hosts_lead_to_routes(void)
     check_answers(routes, questions);
 }
 
+/* A request's host has an IPv6 address in its one canonical form, whatever the client wrote. */
+static void addresses_are_names_too(void)
+{
+    static const struct test_route routes[] = {
+        {.name = "four", .domains = "192.0.2.1"},
+        {.name = "six", .domains = "[2001:DB8:0::1]"},
+        {.name = "bare", .domains = "2001:db8::2"},
+        {.name = "longer", .domains = "::a0b:c0d"},
+    };
+    static const struct question questions[] = {
+        {80, "192.0.2.1", "/", "four"},       {80, "2001:db8::1", "/", "six"},
+        {80, "2001:db8::2", "/", "bare"},     {80, "2001:db8::3", "/", ""},
+        {80, "::10.11.12.13", "/", "longer"},
+    };
+
+    check_answers(routes, questions);
+}
+
 static void nearer_names_win(void)
 {
     static const struct test_route routes[] = {
@@ -445,6 +463,7 @@ int main(void)
 {
     nothing_is_found_in_nothing();
     ports_and_hosts_lead_to_routes();
+    addresses_are_names_too();
     nearer_names_win();
     longer_paths_win();
     priority_comes_first_and_place_last();

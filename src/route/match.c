@@ -1,5 +1,6 @@
 #include "route/match.h"
 
+#include <arpa/inet.h>
 #include "route/snapshot.h"
 
 #define NOWHERE SIZE_MAX
@@ -12,6 +13,20 @@ struct sl_str sl_domain_trim(struct sl_str name)
     if (name.len > 0 && name.p[name.len - 1] == '.')
         name.len--;
     return name;
+}
+
+bool sl_domain_ipv6(struct sl_str name, char out[INET6_ADDRSTRLEN])
+{
+    uint8_t ip[16];
+
+    if (name.len > 2 && name.p[0] == '[' && name.p[name.len - 1] == ']')
+        name = sl_str(name.p + 1, name.len - 2);
+    if (name.len == 0 || name.len >= INET6_ADDRSTRLEN || memchr(name.p, '\0', name.len) != NULL)
+        return false;
+    memcpy(out, name.p, name.len);
+    out[name.len] = '\0';
+    return inet_pton(AF_INET6, out, ip) == 1 &&
+           inet_ntop(AF_INET6, ip, out, INET6_ADDRSTRLEN) != NULL;
 }
 
 /* When a character does not fit, only the last star is made longer: whatever an earlier star could

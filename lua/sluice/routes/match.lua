@@ -2,6 +2,7 @@
 
 local check = require "sluice.check"
 local field = require "sluice.field"
+local ip = require "sluice.ip"
 local json = require("sluice").json
 local keys = require "sluice.routes.keys"
 
@@ -56,6 +57,12 @@ local function is_domain(name)
     and not name:find("..", 1, true)
 end
 
+-- An IPv6 address as it stands in a URL, or without the brackets.
+local function ipv6_of(name)
+  local inner = name:match("^%[(.*)%]$") or name
+  return inner:find(":", 1, true) and ip.parse(inner) and inner
+end
+
 -- Lower case, without blanks around and without a dot at the end: as the data plane compares.
 local function domain(c, value, path, i)
   if type(value) == "string" and is_domain(value) then
@@ -65,10 +72,10 @@ local function domain(c, value, path, i)
   if name:find("[\128-\255]") then
     c:fail(check.show(value) .. ": write international names in their xn-- form", path, i)
   end
-  if not is_domain(name) then
-    c:fail(check.show(value) .. " is not a domain name or pattern", path, i)
+  if is_domain(name) then
+    return name
   end
-  return name
+  return ipv6_of(name) or c:fail(check.show(value) .. " is not a domain name or pattern", path, i)
 end
 
 local function domains(c, value)
