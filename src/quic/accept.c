@@ -49,7 +49,11 @@ void sl_quic_accept(struct sl_quic_endpoint *e, const struct sl_udp_packet *pack
 {
     struct proof proof;
 
-    if (e->server == NULL || e->is_stopped || e->n_handshakes >= e->settings.max_handshakes) {
+    if (e->server != NULL && e->is_stopped) {
+        sl_quic_send_refusal(e, packet, hd, NGTCP2_CONNECTION_REFUSED);
+        return;
+    }
+    if (e->server == NULL || e->n_handshakes >= e->settings.max_handshakes) {
         e->stats.dropped++;
         return;
     }

@@ -129,14 +129,15 @@ void sl_quic_shut(struct sl_quic_conn *pub, int64_t id, unsigned which, uint64_t
     sl_qconn_soon(c);
 }
 
-static int migrate(struct sl_qconn *c)
+/* With a new connection id, so that nobody can tell that it is the same client; where that is not
+ * possible yet the server takes us for somebody behind a translator that changed its mind. */
+static void migrate(struct sl_qconn *c)
 {
     ngtcp2_path path = sl_qconn_path(&c->endpoint->local, &c->pub.remote);
 
     if (ngtcp2_conn_initiate_immediate_migration(c->ngtcp2, &path, sl_quic_now(c->endpoint)) != 0)
-        return SL_E_AGAIN;
+        ngtcp2_conn_set_local_addr(c->ngtcp2, &path.local);
     sl_qconn_soon(c);
-    return 0;
 }
 
 int sl_quic_rebind(struct sl_quic_conn *pub)
@@ -150,10 +151,11 @@ int sl_quic_rebind(struct sl_quic_conn *pub)
     {
         struct sl_qconn *c = sl_container_of(it, struct sl_qconn, link);
 
-        if (c->ending == SL_QCONN_LIVES && migrate(c) < 0)
-            rc = SL_E_AGAIN;
+        if (c->ending == SL_QCONN_LIVES)
+            migrate(c);
     }
-    return rc;
+    sl_quic_endpoint_on_writable(e); /* the old socket may have been full */
+    return 0;
 }
 
 bool sl_quic_is_early(const struct sl_quic_conn *pub)

@@ -17,6 +17,7 @@ static void set_settings(ngtcp2_settings *out, struct sl_qconn *c)
 
     ngtcp2_settings_default(out);
     out->initial_ts = sl_quic_now(c->endpoint);
+    out->cc_algo = s->bbr ? NGTCP2_CC_ALGO_BBR : NGTCP2_CC_ALGO_CUBIC;
     out->max_window = s->max_conn_window;
     out->max_stream_window = s->max_stream_window;
     out->no_pmtud = s->no_pmtud;

@@ -34,6 +34,29 @@ static void test_migration(void)
     test_world_end(&w);
 }
 
+/* A client that moves before its handshake is confirmed, and then at once again. */
+static void test_hasty_migration(void)
+{
+    struct test_world w;
+
+    test_world_init(&w, 1);
+    test_world_begin(&w);
+    test_world_connect(&w);
+    sl_check(test_net_run(&w.net, 1000, test_is_done, &w.client_peer));
+    sl_check(sl_quic_rebind(w.client_peer.conn) == 0);
+    sl_check(sl_quic_rebind(w.client_peer.conn) == 0);
+    sl_check(test_world_echo(&w, 1000, 10000));
+    test_node(w.client)->room = 0;
+    test_peer_send(&w.client_peer, test_peer_open(&w.client_peer, true), "full", 4, true);
+    (void)test_net_run(&w.net, 1, NULL, NULL);
+    test_node(w.client)->room = -1; /* that of the new socket */
+    sl_check(sl_quic_rebind(w.client_peer.conn) == 0);
+    sl_check(sl_quic_rebind(w.client_peer.conn) == 0);
+    sl_check(test_world_echo(&w, 100000, 10000));
+    sl_check(sl_addr_eq(&w.peers[0].conn->remote, &test_node(w.client)->addr));
+    test_world_end(&w);
+}
+
 /* The same behind a translator that forgot the client: it does not know that it moved. */
 static void test_rebinding(void)
 {
@@ -159,12 +182,13 @@ static void test_path_mtu(void)
 
 /* The window grows where the path is long: 50 ms each way and 8 MB in a bit more than what the
  * congestion window needs to open. */
-static void test_window_grows(void)
+static void test_window_grows(bool bbr)
 {
     struct test_world w;
     uint64_t begun;
 
     test_world_init(&w, 1);
+    w.server_settings.bbr = w.client_settings.bbr = bbr;
     w.net.delay = 50 * SL_QUIC_MS;
     test_world_begin(&w);
     sl_check(test_world_shake(&w));
@@ -217,6 +241,7 @@ static void test_full_socket(void)
 int main(void)
 {
     test_migration();
+    test_hasty_migration();
     test_rebinding();
     test_forged_migration();
     test_key_update();
@@ -224,6 +249,7 @@ int main(void)
     test_no_datagrams();
     test_full_socket();
     test_path_mtu();
-    test_window_grows();
+    test_window_grows(false);
+    test_window_grows(true);
     return sl_check_done();
 }

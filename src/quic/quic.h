@@ -122,6 +122,7 @@ struct sl_quic_settings {
     uint32_t resets_per_second; /* stateless resets and version negotiations, of this worker */
     bool early_data;            /* 0-RTT; the app answers unsafe requests with 425 */
     bool no_gso, no_pmtud;
+    bool bbr; /* congestion control by BBR, not by CUBIC */
     /* NULL: none. Else each connection writes <dir>/<its first destination connection id>.sqlog
      * there (qlog as a JSON text sequence). Nothing bounds how many or how long: for an hour's
      * look, not for ever. */
@@ -164,7 +165,7 @@ struct sl_quic_endpoint_opts {
 struct sl_quic_endpoint *sl_quic_endpoint_new(int fd, const struct sl_quic_endpoint_opts *opts);
 /* Closes what is left (CONNECTION_CLOSE, on_closed() inside the call). */
 void sl_quic_endpoint_free(struct sl_quic_endpoint *e);
-/* No new connections; the others go on. */
+/* New connections are refused (CONNECTION_REFUSED); the others go on. */
 void sl_quic_endpoint_stop_accepting(struct sl_quic_endpoint *e);
 void sl_quic_endpoint_set_settings(struct sl_quic_endpoint *e,
                                    const struct sl_quic_settings *settings);
@@ -189,8 +190,9 @@ int sl_quic_endpoint_new_client(struct sl_quic_endpoint **out, const struct sl_a
 int sl_quic_connect(struct sl_quic_conn **out, struct sl_quic_endpoint *e,
                     const struct sl_addr *remote, struct sl_quic_tls *tls,
                     struct sl_str server_name, const struct sl_quic_app *app, void *user);
-/* The local address has changed (a new socket was bound): goes on from another port. For tests of
- * migration and for edges. 0 or SL_E_*. */
+/* The network has changed: the endpoint of this connection binds a new socket, and all its
+ * connections as a client go on from there (RFC 9000, section 9). For edges, and for tests of
+ * migration. 0, or SL_E_* when there is no socket. */
 int sl_quic_rebind(struct sl_quic_conn *c);
 
 /* --- connections --- */

@@ -410,8 +410,9 @@ static void test_stops_accepting(void)
     sl_check(test_world_shake(&w));
     sl_quic_endpoint_stop_accepting(w.server);
     test_world_connect_as(&w, &late, "a.test");
-    sl_check(test_net_run(&w.net, 20000, test_is_closed, &late));
-    sl_check(late.n_ready == 0 && test_world_echo(&w, 100, 1000));
+    sl_check(test_net_run(&w.net, 100, test_is_closed, &late));
+    sl_check(late.n_ready == 0 && late.end.code == SL_E_REFUSED);
+    sl_check(test_world_echo(&w, 100, 1000));
     test_world_end(&w);
     test_peer_clear(&late);
 }
