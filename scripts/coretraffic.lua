@@ -81,7 +81,7 @@ function modes.coreflow.check()
     return nil, err
   end
   sluice.print(("would connect to %s as coretraffic, and serve HTTP on port %d and HTTPS on port "
-    .. "%d (announced as %d once there is HTTP/3)"):format(settings.url, settings.http_port,
+    .. "%d (HTTP/3 on its UDP port, announced as %d)"):format(settings.url, settings.http_port,
     settings.https_port, settings.alt_svc_port))
   return true
 end
