@@ -1,7 +1,8 @@
 /*
  * The inside of the HTTP/2 server, for its files only: h2_server.c (connection, deadlines, the
  * end), h2_receive.c (what nghttp2 tells of the client's frames), h2_send.c (what goes out),
- * h2_budget.c (frames that cost us more than the client). Streams are http/mux.h's.
+ * h2_budget.c (frames that cost us more than the client), h2_memory.c (of the session). Streams are
+ * http/mux.h's.
  */
 #ifndef SL_HTTP_H2_H
 #define SL_HTTP_H2_H
@@ -51,6 +52,8 @@ struct sl_h2_conn {
     const struct sl_peer *peer;
     struct sl_loop *loop;
     nghttp2_session *session;
+    void *pages; /* its largest buffer: h2_memory.c */
+    size_t n_pages;
     struct sl_list streams, closed; /* closed: sl_mux_settle() is due */
     struct sl_mux_stream *head;     /* whose fields are being received; NULL: nobody's */
     struct sl_buf in;               /* what was read before we had the stream */
@@ -85,6 +88,9 @@ void sl_h2_flush(struct sl_h2_conn *c);
 extern const struct sl_mux_ops sl_h2_mux_ops;
 int sl_h2_on_send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *frame_head,
                        size_t len, nghttp2_data_source *source, void *user);
+
+/* h2_memory.c: for the session of this connection, which must end before it. */
+nghttp2_mem sl_h2_memory(struct sl_h2_conn *c);
 
 /* h2_budget.c: false when the budget of this minute is used up; c->excess says which. */
 bool sl_h2_spend(struct sl_h2_conn *c, enum sl_h2_budget which);

@@ -270,9 +270,10 @@ void sl_h2_session_new(struct sl_h2_conn *c)
         {NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1},
     };
     nghttp2_option *options = make_options(limits);
+    nghttp2_mem memory = sl_h2_memory(c);
 
     pthread_once(&once, make_callbacks);
-    sl_assert(nghttp2_session_server_new2(&c->session, callbacks, c, options) == 0);
+    sl_assert(nghttp2_session_server_new3(&c->session, callbacks, c, options, &memory) == 0);
     nghttp2_option_del(options);
     nghttp2_submit_settings(c->session, NGHTTP2_FLAG_NONE, settings, SL_COUNT(settings));
     nghttp2_session_set_local_window_size(c->session, NGHTTP2_FLAG_NONE, 0,

@@ -31,8 +31,8 @@ void sl_head_begin(struct sl_head *h, struct sl_request *req, struct sl_arena *a
 void sl_head_field(struct sl_head *h, struct sl_str name, struct sl_str value);
 /* The head is complete; `ended`: no body follows. 0 or an HTTP status with h->why: 400, 405, 414,
  * 431. `:authority` and Host must agree (attack H2-20), and there is a Host header afterwards;
- * cookies are joined; extended CONNECT becomes GET with req->upgrade. The scheme is what the client
- * says: the caller knows the truth. */
+ * cookies are joined; extended CONNECT becomes GET with req->upgrade and an Upgrade header. The
+ * scheme is what the client says: the caller knows the truth. */
 int sl_head_finish(struct sl_head *h, bool ended);
 
 /* A field as both libraries take it; the strings live in the arena of the exchange. */
