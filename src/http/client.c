@@ -25,8 +25,6 @@ struct sl_opening {
     bool is_shared, is_closed;
 };
 
-static void open_connection(struct sl_call_private *c);
-
 static struct sl_call_private *of(struct sl_call *c)
 {
     return sl_container_of(c, struct sl_call_private, pub);
@@ -197,7 +195,7 @@ static void pass_on_http1(struct sl_opening *o, struct sl_stream **stream)
             sl_h1_call_attach(c, sl_upstream_new(c->pool, is_kept ? c->target.id : 0, stream),
                               false);
         else
-            sl_call_redial_http1(c);
+            sl_call_reopen_http1(c);
     }
     sl_stream_free(stream, SL_CLOSE_ABORT);
 }
@@ -303,16 +301,23 @@ static bool is_pooled(const struct sl_call_private *c)
     return c->target.id != 0 && c->target.preface_len == 0;
 }
 
+static bool has_place(const struct sl_bucket *bucket)
+{
+    unsigned most = bucket->max_calls > 0 ? SL_MIN(bucket->max_calls, MAX_WAITING) : MAX_WAITING;
+
+    return bucket->opening != NULL && bucket->opening->n_waiting < most;
+}
+
 /* Joins the others that wait, or begins. Where HTTP/1 is likely each call goes by itself: it would
  * need a connection of its own in the end. */
-static void open_connection(struct sl_call_private *c)
+void sl_call_reopen(struct sl_call_private *c)
 {
     struct sl_bucket *bucket = is_pooled(c) ? sl_pool_bucket(c->pool, c->target.id) : NULL;
     bool is_shared =
         bucket != NULL && (c->target.protocol == SL_CALL_HTTP2 ||
                            (c->target.protocol == SL_CALL_AUTO && !bucket->chose_http1));
 
-    if (is_shared && bucket->opening != NULL && bucket->opening->n_waiting < MAX_WAITING) {
+    if (is_shared && has_place(bucket)) {
         wait_for(bucket->opening, c);
         if (c->opts.connect_timeout > 0)
             sl_deadline_set(&c->deadline, c->opts.connect_timeout);
@@ -321,10 +326,10 @@ static void open_connection(struct sl_call_private *c)
     dial(opening_new(c, is_shared), c);
 }
 
-void sl_call_redial_http1(struct sl_call_private *c)
+void sl_call_reopen_http1(struct sl_call_private *c)
 {
     c->target.protocol = SL_CALL_HTTP1;
-    open_connection(c);
+    sl_call_reopen(c);
 }
 
 static bool take_pooled(struct sl_call_private *c)
@@ -360,7 +365,7 @@ struct sl_call *sl_call_start(struct sl_pool *pool, const struct sl_call_target 
     c->pub.arena = arena;
     sl_deadline_init(&c->deadline, pool->loop, on_deadline, c);
     if (opts->fresh || !is_pooled(c) || !take_pooled(c))
-        open_connection(c);
+        sl_call_reopen(c);
     return &c->pub;
 }
 

@@ -18,9 +18,12 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 static const struct sl_stream_handler stream_handler;
 
+/* NULL also when the call has parted with the connection before its stream is gone. */
 static struct sl_call_private *call_of(nghttp2_session *session, int32_t stream_id)
 {
-    return nghttp2_session_get_stream_user_data(session, stream_id);
+    struct sl_call_private *c = nghttp2_session_get_stream_user_data(session, stream_id);
+
+    return c != NULL && c->h2.conn != NULL ? c : NULL;
 }
 
 /* --- its place in the pool --- */
@@ -49,13 +52,28 @@ static void enter_bucket(struct sl_h2_conn *conn)
     count_idle(conn);
 }
 
-static unsigned room(const struct sl_h2_conn *conn)
+static unsigned max_calls(const struct sl_h2_conn *conn)
 {
     uint32_t allowed =
         nghttp2_session_get_remote_settings(conn->session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
-    unsigned most = SL_MIN(allowed, (uint32_t)MAX_CALLS);
 
-    return most > conn->n_calls ? most - conn->n_calls : 0;
+    return SL_MIN(allowed, (uint32_t)MAX_CALLS);
+}
+
+bool sl_h2_conn_has_place(const struct sl_h2_conn *conn)
+{
+    return conn->n_calls < max_calls(conn);
+}
+
+static unsigned n_undecided(const struct sl_h2_conn *conn)
+{
+    unsigned n = 0;
+
+    sl_list_each(&conn->undecided, it)
+    {
+        n++;
+    }
+    return n;
 }
 
 struct sl_h2_conn *sl_h2_conn_find(struct sl_pool *p, uint32_t id)
@@ -64,7 +82,7 @@ struct sl_h2_conn *sl_h2_conn_find(struct sl_pool *p, uint32_t id)
     {
         struct sl_h2_conn *conn = sl_container_of(it, struct sl_h2_conn, link);
 
-        if (room(conn) > 0)
+        if (conn->n_calls + n_undecided(conn) < max_calls(conn))
             return conn;
     }
     return NULL;
@@ -105,13 +123,8 @@ static void destroy(void *ptr)
 
 static void fail_calls(struct sl_h2_conn *conn, int code, const char *detail)
 {
-    for (struct sl_link *it; (it = sl_list_pop(&conn->calls)) != NULL;) {
-        struct sl_call_private *c = sl_container_of(it, struct sl_call_private, h2.link);
-
-        c->h2.conn = NULL;
-        c->pub.is_unprocessed = !c->h2.is_sent;
-        sl_call_fail(c, code, detail);
-    }
+    for (struct sl_link *it; (it = sl_list_pop(&conn->calls)) != NULL;)
+        sl_h2_call_lost(sl_container_of(it, struct sl_call_private, h2.link), code, detail);
     for (struct sl_link *it; (it = sl_list_pop(&conn->undecided)) != NULL;)
         sl_call_fail(sl_container_of(it, struct sl_call_private, waiting), code, detail);
     conn->n_calls = 0;
@@ -354,6 +367,13 @@ void sl_h2_conn_tell(struct sl_h2_conn *conn)
         sl_call_body(c, conn->gathered, n, c->h2.in_ended && sl_buf_len(&c->h2.in) == 0);
 }
 
+/* Says GOAWAY and reads no more; the pump closes the connection then. */
+static void break_off(struct sl_h2_conn *conn, uint32_t error, const char *why)
+{
+    conn->why = why;
+    (void)nghttp2_session_terminate_session(conn->session, error);
+}
+
 /* Frames cost us work and a target may send them without end: those that move nothing forward are
  * counted. */
 static bool carries_nothing(nghttp2_session *session, const nghttp2_frame_hd *hd)
@@ -377,24 +397,25 @@ static int on_frame_begins(nghttp2_session *session, const nghttp2_frame_hd *hd,
     struct sl_h2_conn *conn = user;
     uint64_t now = sl_loop_now_ms(conn->pool->loop);
 
+    if (hd->type == NGHTTP2_PUSH_PROMISE) /* our settings were there before the request */
+        break_off(conn, NGHTTP2_PROTOCOL_ERROR, "the target pushes");
     if (!carries_nothing(session, hd))
         return 0;
     if (now - conn->control_since_ms >= 1000) {
         conn->control_since_ms = now;
         conn->n_control = 0;
     }
-    if (++conn->n_control > MAX_CONTROL) {
-        conn->why = "the target floods us with control frames";
-        (void)nghttp2_session_terminate_session(session, NGHTTP2_ENHANCE_YOUR_CALM);
-    }
+    if (++conn->n_control > MAX_CONTROL)
+        break_off(conn, NGHTTP2_ENHANCE_YOUR_CALM, "the target floods us with control frames");
     return 0;
 }
 
 static int on_head_begins(nghttp2_session *session, const nghttp2_frame *frame, void *user)
 {
-    struct sl_call_private *c = call_of(session, frame->hd.stream_id);
+    struct sl_call_private *c;
 
     sl_h2_conn_tell(user);
+    c = call_of(session, frame->hd.stream_id);
     if (c != NULL)
         sl_h2_call_begin_head(c);
     return 0;
@@ -444,10 +465,12 @@ static int on_chunk(nghttp2_session *session, uint8_t flags, int32_t stream_id,
     return 0;
 }
 
-/* The first settings say whether a stream can carry a WebSocket. */
-static void decide(struct sl_h2_conn *conn)
+/* The settings say how many calls there may be, and whether a stream can carry a WebSocket. */
+static void on_settings(struct sl_h2_conn *conn)
 {
     conn->got_settings = true;
+    if (conn->id != 0)
+        sl_pool_bucket(conn->pool, conn->id)->max_calls = SL_MAX(max_calls(conn), 1);
     for (struct sl_link *it; (it = sl_list_pop(&conn->undecided)) != NULL;)
         sl_h2_call_attach(sl_container_of(it, struct sl_call_private, waiting), conn, false);
 }
@@ -466,7 +489,7 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
     else if (frame->hd.type == NGHTTP2_RST_STREAM && c != NULL)
         c->h2.is_reset = true;
     else if (frame->hd.type == NGHTTP2_SETTINGS && !(frame->hd.flags & NGHTTP2_FLAG_ACK))
-        decide(conn);
+        on_settings(conn);
     else if (frame->hd.type == NGHTTP2_GOAWAY) {
         conn->is_leaving = true;
         leave_bucket(conn);

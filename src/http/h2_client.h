@@ -9,6 +9,9 @@
  * end by their own deadlines. Without calls it closes after `idle_timeout`, or at once when it may
  * take none.
  *
+ * Until its settings are here it has one call: nobody knows how many it allows, and whether it
+ * takes WebSockets. Further ones wait for them.
+ *
  * Flow control: each stream has a window of STREAM_WINDOW, which opens as the caller takes bytes;
  * that of the connection opens as bytes arrive, so that a slow caller never holds up another.
  *
@@ -61,6 +64,8 @@ struct sl_h2_conn {
 
 /* Takes the stream. Kept for calls to the target `id`, if that is not 0. */
 struct sl_h2_conn *sl_h2_conn_new(struct sl_pool *p, uint32_t id, struct sl_stream **stream);
+/* Has it a place for one more? */
+bool sl_h2_conn_has_place(const struct sl_h2_conn *conn);
 /* One that can take another call, or NULL. */
 struct sl_h2_conn *sl_h2_conn_find(struct sl_pool *p, uint32_t id);
 /* Ends it; its calls fail with `code`. */
@@ -91,6 +96,8 @@ void sl_h2_call_data(struct sl_call_private *c, const uint8_t *bytes, size_t len
 void sl_h2_call_fin(struct sl_call_private *c);
 /* The stream is no more; `by_peer`: the target has reset it. */
 void sl_h2_call_closed(struct sl_call_private *c, uint32_t error, bool by_peer);
+/* The connection is no more. */
+void sl_h2_call_lost(struct sl_call_private *c, int code, const char *detail);
 /* The body of a call, for nghttp2_submit_request2(). */
 extern const nghttp2_data_provider2 sl_h2_body;
 /* For the session: how much of the body is there to be sent, and then the bytes themselves. */

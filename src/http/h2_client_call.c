@@ -30,15 +30,19 @@ static void wait_for_settings(struct sl_call_private *c, struct sl_h2_conn *conn
 
 void sl_h2_call_attach(struct sl_call_private *c, struct sl_h2_conn *conn, bool was_reused)
 {
-    if (conn->stream == NULL) {
+    bool is_second = conn->n_calls > 0;
+
+    if (conn->is_closing) {
         sl_call_fail(c, SL_E_CLOSED, NULL);
-    } else if (c->opts.is_upgrade && !conn->got_settings) {
+    } else if (!conn->got_settings && (is_second || c->opts.is_upgrade)) {
         wait_for_settings(c, conn);
+    } else if (is_second && !sl_h2_conn_has_place(conn)) {
+        sl_call_reopen(c);
     } else if (!c->opts.is_upgrade || takes_websockets(conn)) {
         sl_h2_conn_join(conn, c);
         sl_call_connected(c, &ops, was_reused);
     } else if (c->target.protocol == SL_CALL_AUTO) {
-        sl_call_redial_http1(c);
+        sl_call_reopen_http1(c);
     } else {
         c->pub.stage = SL_CALL_SENDING; /* it was reached, and another try would find the same */
         sl_call_fail(c, SL_E_PROTOCOL, "the target takes no WebSockets over HTTP/2");
@@ -362,6 +366,10 @@ void sl_h2_call_end_head(struct sl_call_private *c, bool fin)
         sl_h2_call_fin(c);
         return;
     }
+    if (res->status < 100) {
+        sl_call_fail(c, SL_E_PROTOCOL, "a bad status in the response");
+        return;
+    }
     res->version = SL_HTTP_2;
     if (res->status < 200) {
         (void)sl_call_interim(c);
@@ -458,15 +466,29 @@ static void fail_closed(struct sl_call_private *c, uint32_t error, bool by_peer)
         sl_call_fail(c, SL_E_PROTOCOL, c->h2.why != NULL ? c->h2.why : "a malformed response");
 }
 
+/* A response that has come in whole is worth as much without its stream; the rest of the request
+ * is not wanted any more. */
+static bool is_complete(struct sl_call_private *c)
+{
+    if (c->h2.in_ended && c->h2.is_full)
+        later(c);
+    return c->h2.in_ended;
+}
+
 void sl_h2_call_closed(struct sl_call_private *c, uint32_t error, bool by_peer)
 {
     sl_h2_conn_part(c->h2.conn, c);
-    if (c->failure != 0)
-        return;
-    if (!c->h2.in_ended)
+    if (c->failure == 0 && !is_complete(c))
         fail_closed(c, error, by_peer);
-    else if (c->h2.is_full)
-        later(c); /* the rest of the request is not wanted any more */
+}
+
+void sl_h2_call_lost(struct sl_call_private *c, int code, const char *detail)
+{
+    c->h2.conn = NULL;
+    if (c->failure != 0 || is_complete(c))
+        return;
+    c->pub.is_unprocessed = !c->h2.is_sent;
+    sl_call_fail(c, code, detail);
 }
 
 /* The stream ends by itself when both directions have. */

@@ -24,7 +24,8 @@ struct sl_bucket {
     struct sl_opening
         *opening; /* the connection that is being made, for which further calls wait */
     unsigned n_idle;
-    bool chose_http1; /* the last time that it could choose */
+    unsigned max_calls; /* on one connection, as it said last; 0: not known yet */
+    bool chose_http1;   /* the last time that it could choose */
 };
 
 /* What is offered to a target by ALPN. */
@@ -114,8 +115,9 @@ enum { SL_CALL_MAX_FIELDS = 500 }; /* of a response head */
 void sl_call_fail(struct sl_call_private *c, int code, const char *detail);
 /* The connection is there: on_connected(). */
 void sl_call_connected(struct sl_call_private *c, const struct sl_call_ops *ops, bool was_reused);
-/* A connection of its own over HTTP/1, as the one at hand cannot do what the call needs. */
-void sl_call_redial_http1(struct sl_call_private *c);
+/* Another connection, as the one at hand cannot take the call; or one of its own over HTTP/1. */
+void sl_call_reopen(struct sl_call_private *c);
+void sl_call_reopen_http1(struct sl_call_private *c);
 /* An interim response is complete in c->pub.res. False: the call is no more. */
 bool sl_call_interim(struct sl_call_private *c);
 /* The final head is complete. False: the call is no more. */

@@ -55,7 +55,6 @@ struct target {
     int n_streams;
     const nghttp2_settings_entry *settings;
     size_t n_settings;
-    bool is_silent;  /* says nothing at all, not even its settings */
     bool waits;      /* the test answers */
     bool is_raw;     /* no session: the test writes frames */
     bool no_updates; /* of windows */
@@ -279,7 +278,7 @@ static inline void target_on_data(struct sl_stream *s, const uint8_t *bytes, siz
 
     if (c->is_http1 && len > 4 && memcmp(bytes + len - 4, "\r\n\r\n", 4) == 0)
         (void)sl_stream_write1(s, ok, sizeof(ok) - 1, false);
-    if (c->session == NULL || c->of->is_silent)
+    if (c->session == NULL)
         return;
     (void)nghttp2_session_mem_recv2(c->session, bytes, len);
     target_flush(c);
@@ -311,8 +310,7 @@ static inline void target_on_ready(struct sl_stream *s)
     if (c->of->is_raw || c->is_http1)
         return;
     target_start_session(c);
-    if (!c->of->is_silent)
-        target_flush(c);
+    target_flush(c);
 }
 
 static inline int target_on_hello(void *user, struct sl_stream *tls,
