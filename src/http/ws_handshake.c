@@ -156,20 +156,26 @@ static struct sl_str choose(struct sl_str ours, struct sl_str offered)
     return SL_STR("");
 }
 
-void sl_ws_answer(struct sl_response *res, struct sl_arena *a, const struct sl_request *req,
-                  struct sl_str protocols, struct sl_str *protocol)
+static void add_accept(struct sl_response *res, struct sl_arena *a, struct sl_str key)
 {
-    struct sl_str key = sl_headers_get(&req->headers, SL_STR("sec-websocket-key"));
-    struct sl_str offered = sl_headers_get_all(&req->headers, SL_STR("sec-websocket-protocol"), a);
     char *accept = sl_arena_alloc(a, SL_WS_ACCEPT_LEN);
 
     sl_ws_make_accept(key, accept);
+    sl_headers_add(&res->headers, a, SL_STR("Sec-WebSocket-Accept"),
+                   sl_str(accept, SL_WS_ACCEPT_LEN));
+}
+
+void sl_ws_answer(struct sl_response *res, struct sl_arena *a, const struct sl_request *req,
+                  struct sl_str protocols, struct sl_str *protocol)
+{
+    struct sl_str offered = sl_headers_get_all(&req->headers, SL_STR("sec-websocket-protocol"), a);
+
     *protocol = choose(protocols, offered);
     res->status = 101;
     res->content_length = SL_LENGTH_UNKNOWN;
     sl_headers_add_id(&res->headers, a, SL_H_UPGRADE, SL_STR("Upgrade"), SL_STR("websocket"));
-    sl_headers_add(&res->headers, a, SL_STR("Sec-WebSocket-Accept"),
-                   sl_str(accept, SL_WS_ACCEPT_LEN));
+    if (req->version < SL_HTTP_2)
+        add_accept(res, a, sl_headers_get(&req->headers, SL_STR("sec-websocket-key")));
     if (protocol->len > 0)
         sl_headers_add(&res->headers, a, SL_STR("Sec-WebSocket-Protocol"), *protocol);
 }

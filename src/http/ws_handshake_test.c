@@ -155,6 +155,22 @@ static void requests_are_checked(void)
     sl_check(sl_ws_check_request(&req) == 426);
 }
 
+/* RFC 8441, section 5: extended CONNECT needs no proof. */
+static void http2_does_without_a_key(void)
+{
+    struct sl_request req = request("");
+    struct sl_response res = {0};
+    struct sl_str protocol;
+
+    sl_headers_remove(&req.headers, SL_STR("Sec-WebSocket-Key"));
+    sl_check(sl_ws_check_request(&req) == 400);
+    req.version = SL_HTTP_2;
+    sl_check(sl_ws_check_request(&req) == 0);
+    sl_ws_answer(&res, &arena, &req, SL_STR(""), &protocol);
+    sl_check(res.status == 101);
+    sl_check(sl_headers_get(&res.headers, SL_STR("sec-websocket-accept")).p == NULL);
+}
+
 static void chooses(const char *offered, const char *ours, const char *chosen)
 {
     struct sl_request req = request("dGhlIHNhbXBsZSBub25jZQ==");
@@ -200,6 +216,7 @@ int main(void)
     wrong_answers_are_not();
     a_request_asks();
     requests_are_checked();
+    http2_does_without_a_key();
     the_server_chooses_what_was_offered();
     lists_of_protocols();
     sl_arena_clear(&arena);
