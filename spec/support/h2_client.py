@@ -14,6 +14,7 @@ Events: connected, interim, head, data, response, reset, goaway, pong, sent, clo
 """
 import asyncio
 import json
+import os
 import ssl
 import struct
 import sys
@@ -86,7 +87,7 @@ class Client:
         self.writer.write(h2.frame(h2.PING, 0, 0, b"are you?"))
 
     async def do_close(self):
-        self.writer.close()
+        os._exit(0)
 
     # --- frames ---
 

@@ -11,7 +11,8 @@ local mux = {}
 --- How each of them calls its errors.
 mux.errors = {
   h2 = { number = "2", protocol = "PROTOCOL_ERROR", internal = "INTERNAL_ERROR",
-    cancel = "CANCEL" },
+    transport = "tcp" },
+  h3 = { number = "3", protocol = 0x10e, internal = 0x102, transport = "quic" },
 }
 
 --- The names of the versions.
@@ -54,6 +55,7 @@ function mux.publish(program, routes)
 end
 
 mux.connect = mux_client.connect
+mux.start_client = mux_client.start
 
 --- Ends the program, which must have served without a fault all the time.
 function mux.stop(program)

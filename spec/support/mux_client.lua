@@ -8,6 +8,7 @@
 
 local dkjson = require "dkjson"
 local process = require "support.process"
+local signal = require "posix.signal"
 local sluice = require "support.sluice"
 
 local mux_client = {}
@@ -15,11 +16,14 @@ mux_client.__index = mux_client
 
 local programs = { h2 = "spec/support/h2_client.py", h3 = "spec/support/quic_client.py" }
 
-local function hex(bytes)
+--- Bytes as the commands want them.
+function mux_client.hex(bytes)
   return (bytes:gsub(".", function(c)
     return ("%02x"):format(c:byte())
   end))
 end
+
+local hex = mux_client.hex
 
 local function from_hex(digits)
   return (digits:gsub("%x%x", function(pair)
@@ -27,10 +31,8 @@ local function from_hex(digits)
   end))
 end
 
---- A connection.
--- @tparam string version h2 or h3
--- @tparam table options port, host (for SNI and :authority); the rest is the client's own
-function mux_client.connect(version, options)
+--- Begins to connect and waits for nothing: for one that is meant to fail.
+function mux_client.start(version, options)
   local own = {}
   for name, value in pairs(options) do
     own[name] = name ~= "port" and name ~= "host" and value or nil
@@ -38,11 +40,18 @@ function mux_client.connect(version, options)
   local host = options.host or "localhost"
   local child = process.start({ "python3", programs[version], tostring(options.port), host,
     next(own) and dkjson.encode(own) or "{}" }, nil, true)
-  local self = setmetatable({ child = child, version = version, host = host, events = {},
+  return setmetatable({ child = child, version = version, host = host, events = {},
     last_id = 0 }, mux_client)
+end
+
+--- A connection that is ready.
+-- @tparam string version h2 or h3
+-- @tparam table options port, host (for SNI and :authority); the rest is the client's own
+function mux_client.connect(version, options)
+  local self = mux_client.start(version, options)
   local ok, err = pcall(self.wait, self, "connected")
   if not ok then
-    child:stop()
+    self.child:stop()
     error(err, 2)
   end
   return self
@@ -81,7 +90,11 @@ end
 
 -- What nobody waits for is kept for later.
 local function next_event(self, seconds)
-  local line = self.child:wait_for("stdout", "^{.*}$", seconds or sluice.patience)
+  local ok, line = pcall(self.child.wait_for, self.child, "stdout", "^{.*}$",
+    seconds or sluice.patience)
+  if not ok then
+    error(line .. self.child:text("stderr"), 3)
+  end
   return decode(line)
 end
 
@@ -168,13 +181,49 @@ function mux_client:ask(options)
   return self:response(self:request(options))
 end
 
---- A frame with whatever is in it.
+--- Waits until the request is refused: by 400, or by the end of its stream with this code.
+function mux_client:is_refused(id, code)
+  while true do
+    local event = next_event(self)
+    if event.id == id and event.event == "reset" then
+      assert(event.code == code, dkjson.encode(event))
+      return
+    elseif event.id == id and event.event == "head" then
+      assert(event.status == 400, dkjson.encode(event))
+      return
+    end
+    assert(event.event ~= "closed", dkjson.encode(event))
+    table.insert(self.events, event)
+  end
+end
+
+--- HTTP/3: bytes on a stream, "uni" or "bidi" for a new one.
+function mux_client:raw(stream, bytes, is_end)
+  self:tell("raw", { stream = stream, bytes = hex(bytes), ["end"] = is_end or false })
+end
+
+--- HTTP/3: a QUIC packet with these frames, so many times; `bits` go into its first byte.
+function mux_client:packet(frames, count, bits)
+  self:tell("packet", { payload = hex(frames), count = count, bits = bits })
+end
+
+--- HTTP/2: a frame with whatever is in it.
 function mux_client:frame(kind, flags, stream, payload)
   self:tell("frame", { kind = kind, flags = flags, stream = stream, payload = hex(payload or "") })
 end
 
+--- Ends the connection as the version wants it, and the client.
 function mux_client:close()
-  return self.child:stop()
+  if pcall(self.tell, self, "close") then
+    pcall(self.child.wait, self.child, sluice.patience)
+  end
+  self.child:stop()
+end
+
+--- Ends the client without a word, as when its machine loses power.
+function mux_client:vanish()
+  self.child:kill(signal.SIGKILL)
+  self.child:wait(sluice.patience)
 end
 
 return mux_client

@@ -82,11 +82,14 @@ local function read_some(stream)
     stream.ended = true
     return false
   end
-  stream.pending = stream.pending .. bytes
-  for line in stream.pending:gmatch("([^\n]*)\n") do
-    table.insert(stream.lines, line)
+  local text, from = stream.pending .. bytes, 1
+  local at = text:find("\n", #stream.pending + 1, true) -- a pattern is slow with long lines
+  while at do
+    table.insert(stream.lines, text:sub(from, at - 1))
+    from = at + 1
+    at = text:find("\n", from, true)
   end
-  stream.pending = stream.pending:match("([^\n]*)$")
+  stream.pending = text:sub(from)
   return true
 end
 
