@@ -38,6 +38,7 @@ struct sl_h3_conn {
     struct sl_list ended;          /* the same; run_later() has something to do for them */
     struct sl_mux_stream *reading; /* whose bytes nghttp3 is looking at */
     struct sl_deadline grace;      /* between the steps of leaving */
+    uint64_t heard_ms;             /* when something was acknowledged or still to be done */
     uint64_t n_requests;
     uint64_t minute_ms; /* when it began */
     uint32_t n_resets;  /* in this minute */

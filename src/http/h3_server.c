@@ -16,6 +16,8 @@ enum {
        we have acknowledged it. */
     QPACK_BLOCKED_STREAMS = 0,
     LEAVE_MS = 200, /* at least, between the steps of leaving */
+    LINGER_MS =
+        3000, /* without a sign of the client, when nothing but its acknowledgements lacks */
     MINUTE_MS = 60 * 1000,
 };
 
@@ -252,12 +254,6 @@ static void on_stream_stop(struct sl_quic_conn *q, int64_t id, void *stream, uin
         on_given_up(c, stream);
 }
 
-static void close_when_left(struct sl_h3_conn *c)
-{
-    if (c->state == SL_H3_LEAVING && nghttp3_conn_is_drained(c->h3))
-        sl_deadline_set(&c->grace, LEAVE_MS); /* time for the GOAWAY to arrive */
-}
-
 static void close_stream(struct sl_h3_conn *c, int64_t id, uint64_t error)
 {
     int rc;
@@ -267,8 +263,6 @@ static void close_stream(struct sl_h3_conn *c, int64_t id, uint64_t error)
     rc = nghttp3_conn_close_stream(c->h3, id, error);
     if (rc != 0 && rc != NGHTTP3_ERR_STREAM_NOT_FOUND)
         sl_h3_fail(c, rc);
-    else
-        close_when_left(c);
 }
 
 static void on_stream_closed(struct sl_quic_conn *q, int64_t id, void *stream, uint64_t error)
@@ -319,8 +313,6 @@ static void wrote(struct sl_quic_conn *q, int64_t id, void *stream, size_t n, bo
         on_end_sent(c, stream);
     if ((rc = nghttp3_conn_add_write_offset(c->h3, id, n)) != 0)
         sl_h3_fail(c, rc);
-    else if (id == c->own[0])
-        close_when_left(c);
 }
 
 static void blocked(struct sl_quic_conn *q, int64_t id, void *stream, bool is_shut)
@@ -352,6 +344,8 @@ static void on_acked(struct sl_quic_conn *q, int64_t id, void *stream, uint64_t 
     int rc;
 
     (void)stream;
+    if (c->state == SL_H3_LEAVING)
+        c->heard_ms = sl_loop_now_ms(q->loop);
     if (c->state != SL_H3_CLOSED && (rc = nghttp3_conn_add_ack_offset(c->h3, id, n)) != 0)
         sl_h3_fail(c, rc);
 }
@@ -392,7 +386,8 @@ static void leave(struct sl_h3_conn *c)
         return;
     }
     c->state = SL_H3_LEAVING;
-    sl_deadline_clear(&c->grace);
+    c->heard_ms = sl_loop_now_ms(c->quic->loop);
+    sl_deadline_set(&c->grace, LEAVE_MS);
     sl_quic_wake(c->quic);
 }
 
@@ -411,6 +406,30 @@ static void give_notice(struct sl_h3_conn *c)
     sl_quic_wake(c->quic);
 }
 
+static bool is_busy(const struct sl_h3_conn *c)
+{
+    bool busy = !sl_list_is_empty(&c->ended);
+
+    sl_list_each(&c->streams, it)
+    {
+        busy |= sl_container_of(it, struct sl_mux_stream, link)->has_exchange;
+    }
+    return busy;
+}
+
+/* Streams stay until the client has acknowledged everything, which one that is gone never does. */
+static void look_round(struct sl_h3_conn *c)
+{
+    uint64_t now = sl_loop_now_ms(c->quic->loop);
+
+    if (is_busy(c))
+        c->heard_ms = now;
+    if (nghttp3_conn_is_drained(c->h3) || now - c->heard_ms > LINGER_MS)
+        sl_h3_close(c, SL_H3_NO_ERROR, "");
+    else
+        sl_deadline_set(&c->grace, LEAVE_MS);
+}
+
 static void on_grace(struct sl_deadline *d)
 {
     struct sl_h3_conn *c = d->user;
@@ -418,7 +437,7 @@ static void on_grace(struct sl_deadline *d)
     if (c->state == SL_H3_NOTICED)
         leave(c);
     else if (c->state == SL_H3_LEAVING)
-        sl_h3_close(c, SL_H3_NO_ERROR, "");
+        look_round(c);
 }
 
 static bool is_idle(const struct sl_http_conn *base)

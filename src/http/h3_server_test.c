@@ -513,6 +513,20 @@ static void test_drain_busy(void)
     rig_end(r);
 }
 
+/* A client that is gone does not acknowledge what it was sent: nobody waits for it for long. */
+static void test_drain_of_the_gone(void)
+{
+    rig_begin(r, loop);
+    r->quic.holds_acks = true;
+    rig_ask(r, 0, RIG_GET("/"), "");
+    sl_http_conn_drain(r->conn);
+    rig_pass(r, 2000);
+    sl_check(!r->quic.is_closed);
+    rig_pass(r, 3000);
+    sl_check(r->quic.is_closed && r->quic.error == 0x100 && r->n_closed == 1);
+    rig_end(r);
+}
+
 static void test_max_requests(void)
 {
     rig_begin_with(r, loop);
@@ -588,6 +602,7 @@ int main(void)
     test_qpack_table();
     test_drain_idle();
     test_drain_busy();
+    test_drain_of_the_gone();
     test_max_requests();
     test_early_data();
     test_late_streams();
