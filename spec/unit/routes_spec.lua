@@ -469,8 +469,6 @@ describe("routes.compile", function()
           'type: "socket-handler": socket handlers are code; use a policy script',
         [{ forwardingEngine = "nftables" }] =
           'forwardingEngine: "nftables": forwarding in the kernel is not supported',
-        [{ options = { backendProtocol = "http2" } }] =
-          'options.backendProtocol: "http2": HTTP/2 to targets is not supported yet',
         [{ loadBalancing = { healthCheck = { path = "/" } } }] = "loadBalancing.healthCheck: "
           .. "health checks are not supported; a target that refuses is skipped",
         [{ location = "/x" }] = 'location: has no meaning with type "forward"',

@@ -151,6 +151,15 @@ void sl_h2_conn_close(struct sl_h2_conn *conn, int code, const char *detail)
     sl_loop_defer(conn->pool->loop, conn, destroy);
 }
 
+static void close_broken(struct sl_h2_conn *conn, const char *why)
+{
+    if (!conn->got_settings)
+        why = "the target does not speak HTTP/2";
+    else if (conn->why != NULL)
+        why = conn->why;
+    sl_h2_conn_close(conn, SL_E_PROTOCOL, why);
+}
+
 /* Closes what nobody needs any more, and what has broken the rules. */
 static void end_if_over(struct sl_h2_conn *conn)
 {
@@ -159,8 +168,7 @@ static void end_if_over(struct sl_h2_conn *conn)
         !nghttp2_session_want_read(conn->session) && !nghttp2_session_want_write(conn->session);
 
     if (is_broken && !is_unused)
-        sl_h2_conn_close(conn, SL_E_PROTOCOL,
-                         conn->why != NULL ? conn->why : "the target broke the rules of HTTP/2");
+        close_broken(conn, "the target broke the rules of HTTP/2");
     else if (is_unused && (is_broken || conn->id == 0 || conn->is_leaving || conn->is_doubted))
         sl_h2_conn_close(conn, SL_E_CANCELLED, NULL);
 }
@@ -523,27 +531,18 @@ static int on_closed(nghttp2_session *session, int32_t stream_id, uint32_t error
     return 0;
 }
 
-static bool is_http1(const struct sl_h2_conn *conn, const uint8_t *bytes, size_t len)
-{
-    return conn->stream->bytes_in == len && len >= 5 && memcmp(bytes, "HTTP/", 5) == 0;
-}
-
 static void on_data(struct sl_stream *s, const uint8_t *bytes, size_t len)
 {
     struct sl_h2_conn *conn = s->user;
     nghttp2_ssize n;
 
-    if (is_http1(conn, bytes, len)) {
-        sl_h2_conn_close(conn, SL_E_PROTOCOL, "the target answers in HTTP/1");
-        return;
-    }
     note_life(conn);
     conn->is_receiving = true;
     n = nghttp2_session_mem_recv2(conn->session, bytes, len);
     sl_h2_conn_tell(conn);
     conn->is_receiving = false;
     if (n < 0)
-        sl_h2_conn_close(conn, SL_E_PROTOCOL, nghttp2_strerror((int)n));
+        close_broken(conn, nghttp2_strerror((int)n));
     else
         sl_h2_conn_pump(conn);
 }

@@ -25,7 +25,7 @@ local algorithms = {
 local backends = {
   http1 = "http1",
   auto = "auto",
-  http2 = check.refuse "HTTP/2 to targets is not supported yet",
+  http2 = "http2",
 }
 
 local engines = {
