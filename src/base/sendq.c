@@ -8,14 +8,22 @@ struct sl_sendq_block {
     uint8_t bytes[];
 };
 
-/* Of a block with its head: small for the short answers that are most, large for bulk. */
+/* Of a block with its head: small for the short answers that are most, large for bulk; twice the
+ * one before for what comes in pieces. */
 enum { SMALL_BLOCK = 1024, LARGE_BLOCK = 16 * 1024 };
+
+static size_t block_size(const struct sl_sendq_block *last, size_t wanted)
+{
+    size_t size = wanted + sizeof(*last);
+
+    if (last != NULL)
+        size = SL_MAX(size, 2 * (size_t)last->cap);
+    return SL_MIN(SL_MAX(size, (size_t)SMALL_BLOCK), (size_t)LARGE_BLOCK);
+}
 
 static struct sl_sendq_block *add_block(struct sl_sendq *q, size_t wanted)
 {
-    size_t size = wanted + sizeof(struct sl_sendq_block) <= SMALL_BLOCK && q->last == NULL
-                      ? SMALL_BLOCK
-                      : LARGE_BLOCK;
+    size_t size = block_size(q->last, wanted);
     struct sl_sendq_block *b = sl_alloc(size);
 
     b->next = NULL;

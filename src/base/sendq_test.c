@@ -144,6 +144,20 @@ static void what_was_not_acknowledged_can_be_sent_again(void)
     sl_sendq_clear(&q);
 }
 
+/* What is written in small pieces is sent in few: a packet has room for a handful. */
+static void pieces_come_together(void)
+{
+    struct sl_sendq q = {0};
+    struct iovec iov[64];
+    uint64_t at = 0;
+
+    for (int i = 0; i < 640; i++)
+        put(&q, &at, 100);
+    sl_check(q.n_unsent == 64000);
+    sl_check(sl_sendq_peek(&q, iov, 64, 64000) <= 9);
+    sl_sendq_clear(&q);
+}
+
 int main(void)
 {
     what_was_not_acknowledged_can_be_sent_again();
@@ -151,5 +165,6 @@ int main(void)
     acknowledged_in_full_it_is_empty_again();
     any_order_keeps_the_bytes();
     bytes_stay_where_they_are_until_acknowledged();
+    pieces_come_together();
     return sl_check_done();
 }
