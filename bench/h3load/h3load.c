@@ -48,7 +48,7 @@ struct load {
     struct sl_timer timer;
     struct sl_watch input;
     struct tally tally;
-    bool is_over, is_stopped;
+    bool is_stopped;
 };
 
 static void die(const char *what, const char *why)
@@ -61,7 +61,7 @@ static void die(const char *what, const char *why)
 
 static bool may_ask(const struct load *l)
 {
-    if (l->is_over)
+    if (l->is_stopped)
         return false;
     return l->opts.n_requests == 0 || l->tally.n_started < l->opts.n_requests;
 }
@@ -84,7 +84,7 @@ static void stop(struct load *l)
 {
     if (l->is_stopped)
         return;
-    l->is_over = l->is_stopped = true;
+    l->is_stopped = true;
     l->tally.ended_ns = sl_clock_ns();
     sl_timer_clear(&l->timer);
     sl_watch_set(&l->input, 0);
@@ -168,7 +168,7 @@ static const struct h3_handler handler = {on_ready, on_answer, on_more, on_close
 
 static void begin_some(struct load *l)
 {
-    while (l->n_begun < l->opts.n_conns && l->n_shaking < HANDSHAKES && !l->is_over) {
+    while (l->n_begun < l->opts.n_conns && l->n_shaking < HANDSHAKES && !l->is_stopped) {
         struct client *c = &l->clients[l->n_begun];
         struct h3_target target = {
             .endpoint = c->endpoint,
