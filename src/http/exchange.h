@@ -1,6 +1,6 @@
 /*
  * An exchange: one HTTP request with its response, whatever the HTTP version. The server side of a
- * connection (h1_server, later h2 and h3) makes it, calls the handler with what the client sends,
+ * connection (h1_server, h2_server, h3_server) makes it, calls the handler with what the client sends,
  * and offers the operations with which the handler answers. Nothing above this file knows the
  * version, except to report it.
  *

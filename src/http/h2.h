@@ -66,8 +66,9 @@ struct sl_h2_conn {
     const char *excess; /* the budget that was overdrawn */
     enum sl_h2_timing timing;
     enum sl_h2_drain drain;
-    bool has_greeted, got_settings, in_head, is_receiving,
-        is_failing; /* the last frames are on their way, or nothing works any more */
+    bool has_greeted, got_settings, in_head, is_receiving;
+    bool is_failing; /* the last frames are on their way */
+    bool is_broken;  /* nghttp2 cannot even say that */
     bool is_closed, is_told, is_over;
 };
 

@@ -218,8 +218,8 @@ void sl_h2_flush(struct sl_h2_conn *c)
         ok = gather(c, &out);
     } while (out.n_parts > 0 && send_out(c, &out) == 0 && ok && out.was_full);
     c->out = NULL;
-    if (!ok)
-        c->is_failing = true;
+    if (!ok) /* it has no memory, or is broken: there is nothing it could still say */
+        c->is_broken = true;
 }
 
 /* --- what streams ask for --- */

@@ -190,8 +190,8 @@ static void settle(struct sl_h2_conn *c)
 
 static bool is_done(const struct sl_h2_conn *c)
 {
-    if (c->is_failing)
-        return nghttp2_session_want_write(c->session) == 0;
+    if (c->is_broken || c->is_failing)
+        return c->is_broken || nghttp2_session_want_write(c->session) == 0;
     if (c->drain == SL_H2_LAST && c->n_streams == 0 && !nghttp2_session_want_write(c->session))
         return true;
     return !nghttp2_session_want_read(c->session) && !nghttp2_session_want_write(c->session);

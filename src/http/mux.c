@@ -78,8 +78,7 @@ static void destroy(void *ptr)
 
     sl_mux_drop_out(s);
     sl_buf_clear(&s->in);
-    sl_arena_clear(&s->ex.arena);
-    sl_free(s);
+    sl_mux_give(s);
 }
 
 static void release(struct sl_mux_stream *s)
@@ -170,7 +169,7 @@ struct sl_mux_stream *sl_mux_new(const struct sl_mux_ops *ops,
                                  const struct sl_http_service *service, const struct sl_peer *peer,
                                  struct sl_loop *loop, enum sl_http_version version)
 {
-    struct sl_mux_stream *s = sl_zalloc(sizeof(*s));
+    struct sl_mux_stream *s = sl_mux_take();
 
     s->ops = ops;
     s->service = service;

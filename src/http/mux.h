@@ -88,10 +88,11 @@ struct sl_mux_stream {
     uint8_t timing;    /* what the deadline is for */
     bool has_exchange; /* the handler knows ex */
     bool body_on, in_ended, out_ended, is_head_request, is_raw, is_full, is_submitted, no_body;
-    bool is_reset;  /* nothing can be sent any more */
-    bool is_closed; /* sl_mux_on_closed() */
-    bool is_over;   /* about to be freed */
-    int end_code;   /* of on_abort(), when it is due */
+    bool has_small_block; /* in the arena: mux_out.c */
+    bool is_reset;        /* nothing can be sent any more */
+    bool is_closed;       /* sl_mux_on_closed() */
+    bool is_over;         /* about to be freed */
+    int end_code;         /* of on_abort(), when it is due */
 };
 
 /* A stream has begun; its head comes field by field to s->head. Never fails. */

@@ -7,6 +7,7 @@
 struct sl_mux_block {
     struct sl_link link;
     size_t cap, len, sent, acked;
+    bool is_in_arena;
     uint8_t bytes[];
 };
 
@@ -23,6 +24,25 @@ static struct sl_mux_block *last_block(const struct sl_mux_stream *s)
     return sl_list_is_empty(&s->out) ? NULL : block_of(s->out.head.prev);
 }
 
+/* A small answer needs one small block, and has it where its head is. A second one would make the
+ * arena of a long stream grow. */
+static struct sl_mux_block *new_block(struct sl_mux_stream *s, size_t cap)
+{
+    bool is_in_arena = cap == BLOCK_MIN && !s->has_small_block;
+    size_t len = sizeof(struct sl_mux_block) + cap;
+    struct sl_mux_block *b = is_in_arena ? sl_arena_alloc(&s->ex.arena, len) : sl_alloc(len);
+
+    *b = (struct sl_mux_block){.cap = cap, .is_in_arena = is_in_arena};
+    s->has_small_block |= is_in_arena;
+    return b;
+}
+
+static void free_block(struct sl_mux_block *b)
+{
+    if (!b->is_in_arena)
+        sl_free(b);
+}
+
 /* The block that takes the next bytes. */
 static struct sl_mux_block *room(struct sl_mux_stream *s, size_t want)
 {
@@ -31,8 +51,7 @@ static struct sl_mux_block *room(struct sl_mux_stream *s, size_t want)
 
     if (b != NULL && b->len < b->cap)
         return b;
-    b = sl_alloc(sizeof(*b) + cap);
-    *b = (struct sl_mux_block){.cap = cap};
+    b = new_block(s, cap);
     sl_list_append(&s->out, &b->link);
     return b;
 }
@@ -110,7 +129,7 @@ void sl_mux_acked(struct sl_mux_stream *s, size_t n)
         n -= len;
         if (b->acked == b->len) {
             sl_link_remove(&b->link);
-            sl_free(b);
+            free_block(b);
         }
     }
 }
@@ -118,6 +137,6 @@ void sl_mux_acked(struct sl_mux_stream *s, size_t n)
 void sl_mux_drop_out(struct sl_mux_stream *s)
 {
     for (struct sl_link *it; (it = sl_list_pop(&s->out)) != NULL;)
-        sl_free(block_of(it));
+        free_block(block_of(it));
     s->unsent = NULL;
 }
