@@ -278,7 +278,7 @@ function sluice.cert(cert, key) end
 ---@return sluice.Verb
 function sluice.passthrough() end
 
----In a handler of sluice.serve: becomes a WebSocket, on which fn runs as a task; the connection is closed when it returns. A request that does not ask for one gets 426. protocols: those that we speak, best first; max_message: 1 MiB; the rest as in sluice.websocket.connect.
+---In on_request or a handler of sluice.serve: becomes a WebSocket, on which fn runs as a task; the connection is closed when it returns. A request that does not ask for one gets 426. protocols: those that we speak, best first; max_message: 1 MiB; the rest as in sluice.websocket.connect.
 ---@param fn fun(ws: sluice.WebSocket)
 ---@param options? {protocols?: string[], max_message?: integer, ping_interval?: number, ping_timeout?: number}
 ---@return sluice.Verb

@@ -133,8 +133,8 @@ local websocket_options = {
   max_message = "number", ping_interval = "number", ping_timeout = "number", protocols = "table",
 }
 
---- In a handler of sluice.serve: becomes a WebSocket, on which fn(ws) runs. A request that does not
--- ask for one gets 426.
+--- In on_request or a handler of sluice.serve: becomes a WebSocket, on which fn(ws) runs. A request
+-- that does not ask for one gets 426.
 -- @tparam function fn
 -- @tparam[opt] table options protocols (those that we speak, best first), max_message (bytes),
 -- ping_interval, ping_timeout (seconds)

@@ -1,7 +1,7 @@
 --- WebSockets: `local websocket = require "sluice.websocket"`, the same as `sluice.websocket`.
 --
 -- `websocket.connect` is the client. The module itself can be called: `websocket(fn)` is the verb
--- with which a handler of sluice.serve makes a WebSocket of a request.
+-- with which on_request or a handler of sluice.serve makes a WebSocket of a request.
 --
 -- @usage
 --   local ws = assert(websocket.connect("wss://push.example/feed", { protocols = { "feed.v2" } }))

@@ -262,10 +262,14 @@ void sl_ports_change_clear(struct sl_ports_change *change)
 void sl_ports_released(struct sl_ports *ports, uint16_t number)
 {
     struct sl_port *port = find(ports, number, true);
+    struct sl_port closed;
 
     sl_assert(port != NULL && port->n_held > 0);
-    if (--port->n_held == 0 && port->is_closing)
-        drop(ports, port);
+    if (--port->n_held > 0 || !port->is_closing)
+        return;
+    closed = *port;
+    drop(ports, port);
+    log_port("closed", &closed); /* which it is when somebody reads this */
 }
 
 void sl_ports_clear(struct sl_ports *ports)

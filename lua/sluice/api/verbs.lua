@@ -23,8 +23,8 @@ return {
   { name = "sluice.websocket", args = { { "fn", "fun(ws: sluice.WebSocket)" }, { "options?",
     "{protocols?: string[], max_message?: integer, ping_interval?: number, "
       .. "ping_timeout?: number}" } }, returns = verb,
-    doc = "In a handler of sluice.serve: becomes a WebSocket, on which fn runs as a task; the "
-      .. "connection is closed when it returns. A request that does not ask for one gets 426. "
-      .. "protocols: those that we speak, best first; max_message: 1 MiB; the rest as in "
+    doc = "In on_request or a handler of sluice.serve: becomes a WebSocket, on which fn runs as a "
+      .. "task; the connection is closed when it returns. A request that does not ask for one "
+      .. "gets 426. protocols: those that we speak, best first; max_message: 1 MiB; the rest as in "
       .. "sluice.websocket.connect." },
 }
