@@ -119,13 +119,13 @@ void sl_conn_migrated(const struct sl_peer *peer, const struct sl_addr *remote)
 /* --- what listeners demand --- */
 
 /* Whoever counts visitors, or asks a script about them, must not be lied to about their address:
- * with QUIC the first packet of a connection may name any. */
+ * with QUIC the first packet of a connection may name any. With early data requests come in it. */
 static bool needs_true_addresses(const struct sl_proxy *p)
 {
     const struct sl_policy *policy = sl_snapshot_policy(p->live->snapshot);
 
     return policy->max_connections_per_ip > 0 || policy->connections_per_minute > 0 ||
-           p->hooks->present & (SL_HOOK_CONNECT | SL_HOOK_HELLO);
+           p->hooks->present & (SL_HOOK_CONNECT | SL_HOOK_HELLO) || p->settings->quic.early_data;
 }
 
 void sl_quic_tune(struct sl_proxy *p)
