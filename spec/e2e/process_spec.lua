@@ -6,6 +6,7 @@ local peer = require "support.peer"
 local process = require "support.process"
 local signal = require "posix.signal"
 local sluice = require "support.sluice"
+local socket = require "socket"
 
 -- Runs to the end: code, lines of stdout, lines of stderr.
 local function run(...)
@@ -403,6 +404,28 @@ describe("SIGTERM", function()
     assert.equal(0, program:wait(sluice.patience))
     client:close()
     inner:close()
+  end)
+end)
+
+describe("a rush of connections", function()
+  before_each(function() begin() end)
+  after_each(finish)
+
+  it("leaves no memory behind", function()
+    local clients = {}
+    for i = 1, 300 do
+      clients[i] = connect()
+      clients[i]:send("GET /word HTTP/1.1\r\nHost: app\r\n\r\n")
+    end
+    for _, client in ipairs(clients) do
+      assert.equal("old", client:read().body)
+    end
+    socket.sleep(3) -- the number is looked at each second, and nothing shows it
+    for _, client in ipairs(clients) do
+      client:close()
+    end
+    assert.is_true(sluice.logged(program, "memory given back after a rush").connections >= 256)
+    assert.equal("old", word())
   end)
 end)
 

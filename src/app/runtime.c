@@ -55,6 +55,16 @@ void sl_runtime_stats(void *user, struct sl_script_stats *out)
     }
 }
 
+static uint64_t count_connections(void *user)
+{
+    const struct sl_runtime *rt = user;
+    uint64_t n = 0;
+
+    for (unsigned i = 0; i < rt->n_workers && rt->is_up; i++)
+        n += load(&sl_proxy_stats(rt->workers[i].proxy)->active_connections);
+    return n;
+}
+
 int sl_runtime_load(struct sl_runtime *rt, struct sl_script **out, struct sl_err *err)
 {
     struct sl_script_opts opts = {
@@ -252,6 +262,7 @@ static int set_up(struct sl_runtime *rt, struct sl_err *err)
         return sl_err_set(err, rc, "cannot make an event loop");
     sl_timer_init(&rt->drain_timer, rt->loop, on_drain_timeout, rt);
     sl_timer_init(&rt->ready_timer, rt->loop, on_ready_timer, rt);
+    sl_trim_start(&rt->trim, rt->loop, count_connections, rt);
     watch_signals(rt);
     raise_limits(rt);
     if ((rc = sl_publish_settings(rt, NULL, 0, err)) < 0)
@@ -294,6 +305,7 @@ static void tear_down(struct sl_runtime *rt)
         sl_signal_stop(&rt->signals[i]);
     sl_timer_clear(&rt->drain_timer);
     sl_timer_clear(&rt->ready_timer);
+    sl_trim_stop(&rt->trim);
     sl_loop_free(rt->loop);
     sl_publish_free(rt);
     if (rt->tls != NULL)

@@ -6,6 +6,7 @@
  * publish.c   snapshots, settings and listeners to every worker
  * ports.c     the sockets that are listened on
  * strays.c    QUIC packets that reach the wrong worker
+ * trim.c      memory back to the system after a rush
  * reload.c    a changed script in place of the running one
  *
  * Threads: everything in struct sl_runtime belongs to the control thread but for what is atomic or
@@ -20,6 +21,7 @@
 #include "app/options.h"
 #include "app/ports.h"
 #include "app/settings.h"
+#include "app/trim.h"
 #include "net/dns.h"
 
 struct sl_runtime;
@@ -60,6 +62,7 @@ struct sl_runtime {
     struct sl_ports ports;        /* listened on */
     struct sl_signal signals[3];
     struct sl_timer drain_timer, ready_timer;
+    struct sl_trim trim;
     struct sl_reload *reload;
     uint64_t started_ns;
     int ready_fd, exit_code;
