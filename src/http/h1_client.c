@@ -4,6 +4,7 @@
 #include "http/h1.h"
 #include "http/pool.h"
 #include "http/ws_handshake.h"
+#include "net/tcp.h"
 #include "tls/stream.h"
 
 static const struct sl_stream_handler stream_handler;
@@ -39,11 +40,34 @@ static void begin_response(struct sl_call_private *c)
     sl_h1_fields_begin(&c->h1.fields, &c->pub.res.headers, c->pub.arena);
 }
 
+static const struct sl_stream *bottom(const struct sl_stream *s)
+{
+    while (sl_stream_below(s) != NULL)
+        s = sl_stream_below(s);
+    return s;
+}
+
+/* The target has closed a kept connection before our request reached it. With a fin that is certain
+ * when its kernel has acknowledged nothing, for a fin acknowledges what was there to be read; a
+ * reset says nothing of the kind, but then perhaps nothing has left. */
+static void note_unprocessed(struct sl_call_private *c, bool got_fin)
+{
+    const struct sl_stream *wire = bottom(c->h1.up->stream);
+    uint64_t arrived = wire->bytes_out;
+
+    if (!c->pub.was_reused || c->pub.got_bytes)
+        return;
+    if (got_fin && sl_tcp_acked(wire, &arrived) < 0)
+        return;
+    c->pub.is_unprocessed = arrived <= c->h1.sent_before;
+}
+
 void sl_h1_call_attach(struct sl_call_private *c, struct sl_upstream *up, bool was_reused)
 {
     pthread_once(&once, make_template);
     c->h1.up = up;
     up->call = c;
+    c->h1.sent_before = bottom(up->stream)->bytes_out;
     c->h1.fields.max_bytes = c->pool->opts.max_head;
     c->h1.fields.max_fields = SL_CALL_MAX_FIELDS;
     c->h1.fields.max_chunk_ext = 1024;
@@ -301,8 +325,10 @@ static void on_fin(struct sl_stream *s)
         sl_call_fail(c, SL_E_CLOSED, "the connection ended without a close_notify");
     else if (c->head_given && (c->h1.until_close || c->is_raw))
         give_body(c, NULL, 0, true);
-    else
+    else {
+        note_unprocessed(c, true);
         sl_call_fail(c, SL_E_CLOSED, NULL);
+    }
 }
 
 static void on_written(struct sl_stream *s)
@@ -315,8 +341,10 @@ static void on_error(struct sl_stream *s, int code)
     struct sl_call_private *c = s->user;
 
     c->h1.keep_alive = false;
-    if (c->pub.stage != SL_CALL_DONE || c->is_raw)
-        sl_call_fail(c, code, NULL);
+    if (c->pub.stage == SL_CALL_DONE && !c->is_raw)
+        return;
+    note_unprocessed(c, false);
+    sl_call_fail(c, code, NULL);
 }
 
 static const struct sl_stream_handler stream_handler = {on_data, on_fin, on_written, on_error,

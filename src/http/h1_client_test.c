@@ -216,18 +216,36 @@ static void rests_are_limited(void)
     end();
 }
 
-/* The target closes a connection at the moment at which it is used again: the caller can tell. */
-static void a_stale_connection(void)
+/* The target closes a connection at the moment at which it is used again: the caller can tell, and
+ * that nothing of the request has arrived. */
+static void a_stale_connection(enum sl_close how)
 {
     begin();
     start_and_finish();
     another_call();
     o.answer = NULL;
-    origin_close(&o, 0, SL_CLOSE_ABORT); /* the loop has not noticed it yet */
+    origin_close(&o, 0, how); /* the loop has not noticed it yet */
     caller_start(&c);
     sl_check(c.was_reused);
     run_until(loop, caller_is_over(&c));
     sl_check(c.n_error == 1 && !c.got_bytes && c.stage_at_error != SL_CALL_CONNECTING);
+    sl_check(c.call->is_unprocessed);
+    end();
+}
+
+/* It may have read the request and acted on it. */
+static void a_connection_that_ends_with_the_request(void)
+{
+    begin();
+    start_and_finish();
+    another_call();
+    o.answer = NULL;
+    caller_start(&c);
+    run_until(loop, sl_str_ends(origin_text(&o, 0),
+                                SL_STR("\r\n\r\nGET / HTTP/1.1\r\nHost: a.example\r\n\r\n")));
+    origin_close(&o, 0, SL_CLOSE_ABORT);
+    run_until(loop, caller_is_over(&c));
+    sl_check(c.n_error == 1 && !c.got_bytes && !c.call->is_unprocessed);
     end();
 }
 
@@ -653,7 +671,9 @@ int main(void)
     what_a_resting_connection_says_ends_it(it_speaks);
     what_a_resting_connection_says_ends_it(it_resets);
     rests_are_limited();
-    a_stale_connection();
+    a_stale_connection(SL_CLOSE_ABORT);
+    a_stale_connection(SL_CLOSE_LINGER);
+    a_connection_that_ends_with_the_request();
     an_early_answer_ends_the_connection();
     a_call_given_up_ends_the_connection();
     nobody_is_there();

@@ -64,6 +64,7 @@ struct sl_h1_call {
     llhttp_t parser;
     struct sl_h1_fields fields;
     struct sl_str staged;
+    uint64_t sent_before; /* bytes on the wire before this call */
     bool is_chunked_out, keep_alive, until_close;
 };
 

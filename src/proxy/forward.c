@@ -8,6 +8,8 @@
 #include "codec/proxy_header.h"
 #include "proxy/internal.h"
 
+enum { MAX_KEPT = 16 * 1024 }; /* bytes of a body that are kept to be sent again */
+
 static const struct sl_call_handler handler;
 
 static void start_call(struct sl_work *w, bool fresh);
@@ -182,10 +184,25 @@ static void on_connected(struct sl_call *call)
     sl_loop_soon(w->proxy->loop, &w->flush, flush_head, w);
 }
 
+/* A kept connection may turn out to be closed, or the target refuse the stream: then a small body
+ * is at hand. */
+static void keep_body(struct sl_work *w, const uint8_t *bytes, size_t len, bool fin)
+{
+    bool may_fail = w->call->was_reused || w->to.protocol != SL_CALL_HTTP1;
+    size_t total = sl_buf_len(&w->body) + len;
+
+    if (!may_fail || w->is_retry || total > MAX_KEPT || total != w->ex->bytes_in)
+        return;
+    sl_buf_append(&w->body, bytes, len);
+    w->body_complete = fin;
+}
+
 void sl_forward_body(struct sl_work *w, const uint8_t *bytes, size_t len, bool fin)
 {
-    if (w->call != NULL && w->is_connected)
-        write_to_target(w, bytes, len, fin);
+    if (w->call == NULL || !w->is_connected)
+        return;
+    keep_body(w, bytes, len, fin);
+    write_to_target(w, bytes, len, fin);
 }
 
 static void on_call_written(struct sl_call *call)
@@ -322,20 +339,23 @@ static void connect_failed(struct sl_work *w, const struct sl_call *call, int co
     fail(w, code == SL_E_TIMEOUT ? 504 : 502, "no target could be reached");
 }
 
-/* Is the whole body here still, or was none of it taken from the client? */
+/* Is all of the body here that was taken from the client? */
 static bool has_body_still(const struct sl_work *w)
 {
-    return w->body_complete || (!w->sent_body && (w->ex->request_ended || w->ex->bytes_in == 0));
+    return sl_buf_len(&w->body) == w->ex->bytes_in || (!w->sent_body && w->ex->request_ended);
 }
 
-/* The target says that it has not looked at the request. Or it has closed a kept connection as we
-   used it: nothing came back, so the request may be sent again if it is harmless. */
+/* The target has not looked at the request, as it says or as we know. Or it has closed a kept
+   connection as we used it, and nothing came back: then the request may be sent again if it is
+   harmless (RFC 9110, 9.2.2), or if nobody can have acted on it because none of its body was sent.
+ */
 static bool may_send_again(const struct sl_work *w, const struct sl_call *call)
 {
     bool is_stale = call->was_reused && !call->got_bytes;
+    bool is_harmless =
+        sl_method_is_idempotent(w->ex->req.method) || (!w->ex->request_ended && !w->sent_body);
 
-    return !w->is_retry && has_body_still(w) &&
-           (call->is_unprocessed || (is_stale && sl_method_is_idempotent(w->ex->req.method)));
+    return !w->is_retry && has_body_still(w) && (call->is_unprocessed || (is_stale && is_harmless));
 }
 
 static void on_error(struct sl_call *call, int code)

@@ -143,6 +143,50 @@ static void stale(const char *request, int status)
     end();
 }
 
+/* One request has been served over a connection that is kept. */
+static void warm_up(void)
+{
+    begin();
+    o.answer = OK;
+    client_say(&c, GET);
+    expect(200);
+    client_forget(&c);
+    run_until(w.loop, sl_pool_idle(w.pool) == 1);
+    o.answer = NULL;
+}
+
+/* `more` comes from the client when the second connection has got the request. */
+static void goes_again(const char *more, const char *body)
+{
+    arrives(&o, 1);
+    client_say(&c, more);
+    run_until(w.loop, sl_str_ends(origin_text(&o, 1), sl_str_c(body)));
+    origin_say(&o, 1, OK);
+    run_until(w.loop, client_got_status(&c, 200));
+    end();
+}
+
+/* The target has closed before the request reached it, which nobody can have read: any goes again,
+ * with what was sent of its body. */
+static void closed_before(const char *request, const char *more, const char *body)
+{
+    warm_up();
+    client_say(&c, request);
+    origin_fin(&o, 0); /* both are there when the loop looks, the request first */
+    goes_again(more, body);
+}
+
+/* The target resets the connection, which it may have read from; but there was only a head. */
+static void nothing_of_the_body_was_sent(void)
+{
+    warm_up();
+    client_say(&c, POST5);
+    run_until(w.loop,
+              sl_str_ends(origin_text(&o, 0), SL_STR("\r\n\r\n")) && origin_got(&o, 0, "POST /"));
+    origin_close(&o, 0, SL_CLOSE_ABORT);
+    goes_again("hello", "\r\n\r\nhello");
+}
+
 /* A target that took the request and failed may have acted on it: no other one gets it. */
 static void a_request_is_not_sent_twice(void)
 {
@@ -590,6 +634,12 @@ int main(void)
     stale(GET, 200);
     stale("DELETE / HTTP/1.1\r\nHost: a\r\n\r\n", 200);
     stale("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", 502);
+    stale(POST5 "hello", 502);
+    stale("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello", 200);
+    closed_before("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", "", "\r\n\r\n");
+    closed_before(POST5 "hello", "", "\r\n\r\nhello");
+    closed_before(POST5 "he", "llo", "\r\n\r\nhello");
+    nothing_of_the_body_was_sent();
     a_request_is_not_sent_twice();
     broken_answers("SSH-2.0\r\n");
     broken_answers("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n");
