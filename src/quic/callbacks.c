@@ -128,6 +128,7 @@ static int on_stream_open(ngtcp2_conn *conn, int64_t id, void *user)
 {
     struct sl_qconn *c = user;
 
+    sl_qconn_used(c);
     (void)conn;
     if (sl_qconn_is_open(c) && c->pub.app->on_stream_open != NULL)
         c->pub.app->on_stream_open(&c->pub, id);
@@ -139,6 +140,7 @@ static int on_stream_data(ngtcp2_conn *conn, uint32_t flags, int64_t id, uint64_
 {
     struct sl_qconn *c = user;
 
+    sl_qconn_used(c);
     (void)conn;
     (void)offset;
     if (sl_qconn_is_open(c))
@@ -164,6 +166,7 @@ static int on_acked(ngtcp2_conn *conn, int64_t id, uint64_t offset, uint64_t n, 
 {
     struct sl_qconn *c = user;
 
+    sl_qconn_used(c);
     (void)conn;
     (void)offset;
     if (sl_qconn_is_open(c) && n > 0)
@@ -176,6 +179,7 @@ static int on_stream_closed(ngtcp2_conn *conn, uint32_t flags, int64_t id, uint6
 {
     struct sl_qconn *c = user;
 
+    sl_qconn_used(c);
     (void)flags;                                  /* without an error it is 0 */
     if (!ngtcp2_conn_is_local_stream(conn, id)) { /* the peer may open another one */
         if (ngtcp2_is_bidi_stream(id))
@@ -218,6 +222,7 @@ static int on_datagram(ngtcp2_conn *conn, uint32_t flags, const uint8_t *bytes, 
 {
     struct sl_qconn *c = user;
 
+    sl_qconn_used(c);
     (void)conn;
     (void)flags;
     if (sl_qconn_is_open(c) && c->pub.app->on_datagram != NULL)

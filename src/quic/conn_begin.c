@@ -50,6 +50,9 @@ static int finish(struct sl_qconn *c, struct sl_quic_tls *tls, struct sl_str nam
 
     if (s->keep_alive > 0)
         ngtcp2_conn_set_keep_alive_timeout(c->ngtcp2, s->keep_alive * SL_QUIC_MS);
+    else
+        c->idle_ns = s->idle_timeout * SL_QUIC_MS;
+    sl_qconn_used(c);
     return sl_quic_handshake_new(c, tls, name);
 }
 

@@ -54,10 +54,30 @@ int sl_qconn_read(struct sl_qconn *c, const struct sl_udp_packet *packet)
     return rc;
 }
 
+/* ngtcp2 can come into a state in which it takes a connection id of the peer, finds that it may not
+ * send with it yet, gives it up and gets another one, ten times a second and for ever: when a
+ * client leaves a path before its PATH_CHALLENGE from there was answered. To ngtcp2 that is not
+ * idle. Who keeps a connection on purpose sends PING. */
+static bool is_unused(struct sl_qconn *c)
+{
+    ngtcp2_conn_info info;
+
+    if (c->idle_ns == 0 || sl_quic_now(c->endpoint) - c->used_ns < 2 * c->idle_ns)
+        return false;
+    ngtcp2_conn_get_conn_info(c->ngtcp2, &info);
+    if (info.ping_recv == c->n_pings)
+        return true;
+    c->n_pings = info.ping_recv;
+    sl_qconn_used(c);
+    return false;
+}
+
 void sl_qconn_on_due(struct sl_quic_timer *t)
 {
     struct sl_qconn *c = sl_container_of(t, struct sl_qconn, timer);
 
     sl_qconn_check(c, ngtcp2_conn_handle_expiry(c->ngtcp2, sl_quic_now(c->endpoint)));
+    if (is_unused(c))
+        sl_qconn_fail(c, SL_E_CLOSED, NGTCP2_NO_ERROR, "idle");
     sl_qconn_soon(c);
 }

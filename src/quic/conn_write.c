@@ -22,8 +22,10 @@ static ngtcp2_ssize put_datagram(struct sl_qconn *c, struct packet *p, struct sl
         is_taken = 1; /* it can never be sent */
         n = NGTCP2_ERR_WRITE_MORE;
     }
-    if (is_taken)
+    if (is_taken) {
+        sl_qconn_used(c);
         sl_quic_datagram_drop(c, d);
+    }
     return n;
 }
 
@@ -68,9 +70,11 @@ static ngtcp2_ssize put_stream(struct sl_qconn *c, struct packet *p)
             c->pub.app->on_stream_stop(&c->pub, id, stream, 0);
         return NGTCP2_ERR_WRITE_MORE;
     default:
-        if (n_taken >= 0)
-            c->pub.app->wrote(&c->pub, id, stream, (size_t)n_taken,
-                              chunk.fin && (size_t)n_taken == chunk_len(&chunk));
+        if (n_taken < 0)
+            return n;
+        sl_qconn_used(c);
+        c->pub.app->wrote(&c->pub, id, stream, (size_t)n_taken,
+                          chunk.fin && (size_t)n_taken == chunk_len(&chunk));
         return n;
     }
 }

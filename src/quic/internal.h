@@ -196,6 +196,9 @@ struct sl_qconn {
     struct sl_quic_end end;
     enum sl_qconn_ending ending;
     char alpn[SL_TLS_PROTOCOL_MAX + 1];
+    uint64_t idle_ns; /* see sl_qconn_used(); 0: never too long */
+    uint64_t used_ns; /* when something of use was last sent or came */
+    uint64_t n_pings; /* of the peer by then */
     bool is_shaking;  /* counted among the handshakes of the endpoint */
     bool is_accepted; /* its owner knows it */
     bool is_ready;
@@ -252,6 +255,13 @@ extern const ngtcp2_callbacks sl_quic_server_callbacks, sl_quic_client_callbacks
 /* One datagram. What ngtcp2 said, which has been acted upon but for NGTCP2_ERR_RETRY. */
 int sl_qconn_read(struct sl_qconn *c, const struct sl_udp_packet *packet);
 void sl_qconn_on_due(struct sl_quic_timer *t);
+/* Something that its owner or the peer wants has happened. A connection without it for twice the
+ * idle timeout ends although packets go to and fro. */
+static inline void sl_qconn_used(struct sl_qconn *c)
+{
+    c->used_ns = ngtcp2_conn_get_timestamp(c->ngtcp2);
+}
+
 /* What ngtcp2 returned: ends the connection unless it is 0. */
 void sl_qconn_check(struct sl_qconn *c, int rc);
 

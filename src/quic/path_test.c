@@ -57,6 +57,25 @@ static void test_hasty_migration(void)
     test_world_end(&w);
 }
 
+/* A client that moves on before the server could answer it on the first new path. The server must
+ * not go on changing connection ids for ever. */
+static void test_restless_migration(void)
+{
+    struct test_world w;
+
+    test_world_init(&w, 1);
+    test_world_begin(&w);
+    sl_check(test_world_shake(&w));
+    (void)test_net_run(&w.net, 100, NULL, NULL);
+    sl_check(sl_quic_rebind(w.client_peer.conn) == 0);
+    test_net_settle(&w.net);
+    sl_check(sl_quic_rebind(w.client_peer.conn) == 0);
+    sl_check(test_world_echo(&w, 100000, 10000));
+    sl_check(test_net_run(&w.net, 300 * 1000, test_is_closed, &w.client_peer));
+    sl_check(sl_quic_endpoint_conns(w.server) == 0);
+    test_world_end(&w);
+}
+
 /* The same behind a translator that forgot the client: it does not know that it moved. */
 static void test_rebinding(void)
 {
@@ -242,6 +261,7 @@ int main(void)
 {
     test_migration();
     test_hasty_migration();
+    test_restless_migration();
     test_rebinding();
     test_forged_migration();
     test_key_update();
