@@ -233,7 +233,8 @@ static inline void world_release_snapshot(void *user, struct sl_snapshot *snapsh
 
 /* --- begin and end --- */
 
-static inline void world_begin(struct world *w)
+/* `quic` may be NULL. */
+static inline void world_begin_with(struct world *w, const struct sl_proxy_quic *quic)
 {
     struct sl_proxy_opts opts;
 
@@ -248,6 +249,8 @@ static inline void world_begin(struct world *w)
                                   .settings = &w->settings,
                                   .release_snapshot = world_release_snapshot,
                                   .user = w};
+    if (quic != NULL)
+        opts.quic = *quic;
     sl_proxy_new(&w->proxy, &opts);
     for (int i = 0; i < WORLD_PORTS; i++) {
         struct sl_addr at;
@@ -256,6 +259,11 @@ static inline void world_begin(struct world *w)
         w->ports[i] = sl_addr_port(&at);
         sl_proxy_listen(w->proxy, fd, w->ports[i]);
     }
+}
+
+static inline void world_begin(struct world *w)
+{
+    world_begin_with(w, NULL);
 }
 
 /* After w->settings was changed. */
