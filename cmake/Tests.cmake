@@ -79,9 +79,9 @@ sluice_setup(coreflow COMMAND spec/support/coreflow/install TESTS e2e.coreflow e
 sluice_setup(peers COMMAND packages/setup peers websocket
     TESTS e2e.mux e2e.mux_life e2e.attacks_h2 e2e.attacks_quic e2e.h3)
 
-# A browser costs its own time, whatever is in the program.
+# A browser and a bad network cost their own time, whatever is in the program.
 sluice_setup(browser COMMAND packages/setup browser TESTS e2e.browser)
-foreach(test setup.browser e2e.browser)
+foreach(test setup.browser e2e.browser e2e.h3_loss)
     if(TEST ${test})
         set_property(TEST ${test} APPEND PROPERTY LABELS once)
     endif()

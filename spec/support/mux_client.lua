@@ -181,18 +181,19 @@ function mux_client:ask(options)
   return self:response(self:request(options))
 end
 
---- Waits until the request is refused: by 400, or by the end of its stream with this code.
+--- Waits until the request is refused: by 400, or by the end of its stream or connection with
+-- this code. Whether the connection goes on.
 function mux_client:is_refused(id, code)
   while true do
     local event = next_event(self)
-    if event.id == id and event.event == "reset" then
+    local is_mine = event.id == id
+    if event.event == "closed" or is_mine and event.event == "reset" then
       assert(event.code == code, dkjson.encode(event))
-      return
-    elseif event.id == id and event.event == "head" then
+      return event.event == "reset"
+    elseif is_mine and event.event == "head" then
       assert(event.status == 400, dkjson.encode(event))
-      return
+      return true
     end
-    assert(event.event ~= "closed", dkjson.encode(event))
     table.insert(self.events, event)
   end
 end

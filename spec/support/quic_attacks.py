@@ -28,8 +28,9 @@ class Attacker:
     def __init__(self, port, host):
         self.server, self.host = ("127.0.0.1", port), host
         self.kinds, self.errors = collections.Counter(), []
-        self.sent, self.received, self.largest, self.worst = 0, 0, 0, 0
+        self.sent, self.received, self.largest, self.worst, self.retry = 0, 0, 0, 0, None
         self.sock, self.keys = self.open(), {}  # scid -> the secret of its Initials
+        _, self.scid, self.hello = packets.hello(host)
 
     def open(self, address="127.0.0.1"):
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -42,11 +43,11 @@ class Attacker:
         self.sent += len(data)
         (sock or self.sock).sendto(data, self.server)
 
-    def initial(self, payload=None, sock=None, **options):
+    def initial(self, payload=None, sock=None, dcid=None, **options):
         """A first packet with a ClientHello, or with this payload instead."""
-        dcid, scid, hello = packets.hello(self.host) if payload is None else (os.urandom(8), os.urandom(8), payload)
+        dcid, scid = dcid or os.urandom(8), self.scid if payload is None else os.urandom(8)
         self.keys[scid] = dcid
-        self.send(packets.initial(dcid, scid, hello, **options), sock)
+        self.send(packets.initial(dcid, scid, payload or self.hello, **options), sock)
 
     # --- what comes back ---
 
@@ -64,6 +65,7 @@ class Attacker:
             if header.packet_type.name == "INITIAL":
                 self.look_inside(data[begin : begin + header.packet_length], buf.tell() - begin, header)
             if header.packet_type.name in ("RETRY", "VERSION_NEGOTIATION"):
+                self.retry = header
                 return
             buf.seek(begin + header.packet_length)
 
@@ -123,7 +125,7 @@ def bogus_token(attacker, _):
 
 def token_past_end(attacker, _):
     """Q-02"""
-    for length in (1, 1000, 1180, 16000, 1 << 29, 1 << 61):
+    for length in (1180, 16000, 1 << 29, 1 << 61):
         attacker.initial(payload=bytes([packets.PING]), token_length=length)
     attacker.settle()
 
@@ -179,10 +181,13 @@ def garbage(attacker, count):
 
 
 def crypto_gap(attacker, _):
-    """Q-19"""
-    attacker.initial(payload=packets.crypto_frame(b"x" * 500, 1 << 20))
-    while not attacker.errors and select.select([attacker.sock], [], [], 5)[0]:
-        attacker.drain(attacker.sock)
+    """Q-19; who does not begin with a ClientHello has to prove its address first."""
+    gap = packets.crypto_frame(b"x" * 500, 1 << 20)
+    attacker.initial(payload=gap)
+    attacker.settle()
+    if attacker.retry:
+        attacker.initial(payload=gap, dcid=attacker.retry.source_cid, token=attacker.retry.token)
+        attacker.settle()
 
 
 ATTACKS = (short_initial, bogus_token, token_past_end, unknown_version, spoofed, noise, garbage, crypto_gap)

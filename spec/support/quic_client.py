@@ -79,6 +79,17 @@ class Quic(QuicConnection):
         if not self.is_held:
             super()._write_stream_limits(builder, space, stream)
 
+    def _close_begin(self, is_initiator, now):
+        super()._close_begin(is_initiator, now)
+        if not is_initiator:
+            self._close_at = now  # nobody waits for packets that are late
+
+    def _handle_path_response_frame(self, context, frame_type, buf):
+        if buf.data_slice(buf.tell(), buf.tell() + 8) in self._local_challenges:
+            super()._handle_path_response_frame(context, frame_type, buf)
+        else:
+            buf.pull_bytes(8)  # to a challenge that was made by hand
+
     def _handle_path_challenge_frame(self, context, frame_type, buf):
         if self.is_deaf:
             buf.pull_bytes(8)
