@@ -1,8 +1,8 @@
 /*
  * An exchange: one HTTP request with its response, whatever the HTTP version. The server side of a
- * connection (h1_server, h2_server, h3_server) makes it, calls the handler with what the client sends,
- * and offers the operations with which the handler answers. Nothing above this file knows the
- * version, except to report it.
+ * connection (h1_server, h2_server, h3_server) makes it, calls the handler with what the client
+ * sends, and offers the operations with which the handler answers. Nothing above this file knows
+ * the version, except to report it.
  *
  * Life: the server calls `on_request` of its sl_http_service, which sets handler and user. The
  * exchange ends
