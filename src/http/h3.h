@@ -1,7 +1,7 @@
 /*
  * Inside of the HTTP/3 server: the connection (h3_server.c), which is the application of a QUIC
- * connection, and its requests (h3_stream.c), which are streams of http/mux.h. Nobody else includes
- * this.
+ * connection and ends in good order (h3_leave.c), and its requests (h3_stream.c), which are streams
+ * of http/mux.h. Nobody else includes this.
  *
  * nghttp3 stands between the two: frames, QPACK, the rules of messages and the order in which
  * streams are sent are its business. An error that it returns is the end of the connection, and
@@ -60,6 +60,10 @@ void sl_h3_fail(struct sl_h3_conn *c, int liberr);
 /* A stream was reset and the client is the cause: closes the connection when it has used up what
  * limits.max_resets allows in a minute. */
 void sl_h3_count_reset(struct sl_h3_conn *c);
+
+/* --- h3_leave.c --- */
+
+void sl_h3_leave_init(struct sl_h3_conn *c);
 /* Asks the client to open no more streams, and closes after the last one. */
 void sl_h3_drain(struct sl_h3_conn *c);
 

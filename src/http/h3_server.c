@@ -1,11 +1,6 @@
 /*
  * The server side of an HTTP/3 connection (RFC 9114): what QUIC says goes to nghttp3, what nghttp3
- * has to send goes to QUIC. Requests are h3_stream.c's.
- *
- * Leaving (RFC 9114 5.2) has two steps, because requests may be on their way while we decide: first
- * a GOAWAY that names no stream, then, some round trips later, one that names the first stream that
- * is not served. What comes behind that is rejected, so that the client knows that it may try again
- * elsewhere.
+ * has to send goes to QUIC. Requests are h3_stream.c's, and the end in good order is h3_leave.c's.
  */
 #include "http/h3.h"
 
@@ -15,9 +10,6 @@ enum {
        it, and some clients (curl 8.14) now and then never send them at all. An entry is used once
        we have acknowledged it. */
     QPACK_BLOCKED_STREAMS = 0,
-    LEAVE_MS = 200, /* at least, between the steps of leaving */
-    LINGER_MS =
-        3000, /* without a sign of the client, when nothing but its acknowledgements lacks */
     MINUTE_MS = 60 * 1000,
 };
 
@@ -375,70 +367,7 @@ static const struct sl_quic_app quic_app = {
     .on_closed = on_closed,
 };
 
-/* --- leaving --- */
-
-static void leave(struct sl_h3_conn *c)
-{
-    int rc = nghttp3_conn_shutdown(c->h3);
-
-    if (rc != 0) {
-        sl_h3_fail(c, rc);
-        return;
-    }
-    c->state = SL_H3_LEAVING;
-    c->heard_ms = sl_loop_now_ms(c->quic->loop);
-    sl_deadline_set(&c->grace, LEAVE_MS);
-    sl_quic_wake(c->quic);
-}
-
-static void give_notice(struct sl_h3_conn *c)
-{
-    struct sl_quic_stats stats;
-    int rc = nghttp3_conn_submit_shutdown_notice(c->h3);
-
-    if (rc != 0) {
-        sl_h3_fail(c, rc);
-        return;
-    }
-    c->state = SL_H3_NOTICED;
-    sl_quic_stats(c->quic, &stats);
-    sl_deadline_set(&c->grace, LEAVE_MS + 2 * stats.rtt_us / 1000);
-    sl_quic_wake(c->quic);
-}
-
-static bool is_busy(const struct sl_h3_conn *c)
-{
-    bool busy = !sl_list_is_empty(&c->ended);
-
-    sl_list_each(&c->streams, it)
-    {
-        busy |= sl_container_of(it, struct sl_mux_stream, link)->has_exchange;
-    }
-    return busy;
-}
-
-/* Streams stay until the client has acknowledged everything, which one that is gone never does. */
-static void look_round(struct sl_h3_conn *c)
-{
-    uint64_t now = sl_loop_now_ms(c->quic->loop);
-
-    if (is_busy(c))
-        c->heard_ms = now;
-    if (nghttp3_conn_is_drained(c->h3) || now - c->heard_ms > LINGER_MS)
-        sl_h3_close(c, SL_H3_NO_ERROR, "");
-    else
-        sl_deadline_set(&c->grace, LEAVE_MS);
-}
-
-static void on_grace(struct sl_deadline *d)
-{
-    struct sl_h3_conn *c = d->user;
-
-    if (c->state == SL_H3_NOTICED)
-        leave(c);
-    else if (c->state == SL_H3_LEAVING)
-        look_round(c);
-}
+/* --- the connection as its owner sees it --- */
 
 static bool is_idle(const struct sl_http_conn *base)
 {
@@ -446,18 +375,6 @@ static bool is_idle(const struct sl_http_conn *base)
 
     return sl_list_is_empty(&c->streams) && sl_list_is_empty(&c->ended);
 }
-
-void sl_h3_drain(struct sl_h3_conn *c)
-{
-    if (c->state == SL_H3_OPENING)
-        sl_h3_close(c, SL_H3_NO_ERROR, "");
-    else if (c->state == SL_H3_OPEN && is_idle(&c->base))
-        leave(c);
-    else if (c->state == SL_H3_OPEN)
-        give_notice(c);
-}
-
-/* --- the connection as its owner sees it --- */
 
 static void drain(struct sl_http_conn *base)
 {
@@ -507,7 +424,7 @@ struct sl_http_conn *sl_h3_serve(struct sl_quic_conn *quic, const struct sl_http
     c->peer = peer;
     sl_list_init(&c->streams);
     sl_list_init(&c->ended);
-    sl_deadline_init(&c->grace, quic->loop, on_grace, c);
+    sl_h3_leave_init(c);
     c->h3 = new_h3(c);
     allow_priorities(c, 0);
     quic->app = &quic_app;
