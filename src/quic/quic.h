@@ -152,7 +152,7 @@ struct sl_quic_server {
 
 struct sl_quic_endpoint_opts {
     struct sl_loop *loop;
-    const struct sl_quic_settings *settings; /* for connections that begin from now on */
+    const struct sl_quic_settings *settings; /* copied, but for qlog_dir, which must stay */
     unsigned worker;                         /* 0 to 255: goes into the connection ids */
     struct sl_quic_tls *tls;                 /* server; NULL: connects only */
     const struct sl_quic_server *server;
