@@ -150,6 +150,21 @@ describe("a client that", function()
     is_served()
   end)
 
+  it("LM-05 sends its body far too slowly gets 408", function()
+    start { body_timeout = 500, min_body_rate = 1000000 }
+    local client = connect()
+    client:send("POST / HTTP/1.1\r\nHost: app\r\nContent-Length: 1000000\r\n\r\n")
+    local inner = origin:accept()
+    local deadline = process.now() + sluice.patience
+    while client:is_quiet() do
+      assert(process.now() < deadline, "it is still waited for")
+      client:send("x")
+      is_served()
+    end
+    is_refused(client, 408)
+    inner:close()
+  end)
+
   it("LM-07 never reads holds back its origin and is cut off", function()
     start { write_timeout = 3000 }
     local client = assert(socket.tcp())

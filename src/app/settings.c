@@ -26,6 +26,7 @@ static const struct row {
     {"write_timeout", KIND_U32, AT(proxy.http.write_timeout)},
     {"idle_timeout", KIND_U32, AT(proxy.http.idle_timeout)},
     {"upgrade_timeout", KIND_U32, AT(proxy.http.upgrade_timeout)},
+    {"min_body_rate", KIND_U32, AT(proxy.http.min_body_rate)},
     {"max_discard", KIND_U64, AT(proxy.http.max_discard)},
     {"max_requests", KIND_U64, AT(proxy.http.max_requests)},
     {"max_streams", KIND_U32, AT(proxy.http.max_streams)},

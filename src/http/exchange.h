@@ -121,8 +121,9 @@ static inline void sl_exchange_abort(struct sl_exchange *ex)
 struct sl_http_limits {
     uint32_t max_target, max_head, max_headers, max_chunk_ext; /* bytes, bytes, count, bytes */
     uint32_t head_timeout, body_timeout, write_timeout, idle_timeout, upgrade_timeout;
-    uint64_t max_discard;  /* unread request body that is swallowed to keep a connection alive */
-    uint64_t max_requests; /* per connection; 0: no limit */
+    uint32_t min_body_rate; /* bytes a second of a request body, beyond body_timeout; 0: none */
+    uint64_t max_discard;   /* unread request body that is swallowed to keep a connection alive */
+    uint64_t max_requests;  /* per connection; 0: no limit */
     /* Concurrent requests of a connection. HTTP/2: the body bytes that it may have on the way to a
      * handler that does not take them, of one stream and of all. */
     uint32_t max_streams, stream_window, conn_window;
@@ -147,6 +148,7 @@ struct sl_http_limits {
         .write_timeout = 60000,                                                                    \
         .idle_timeout = 60000,                                                                     \
         .upgrade_timeout = 3600000,                                                                \
+        .min_body_rate = 240,                                                                      \
         .max_discard = 1 << 20,                                                                    \
         .max_streams = 128,                                                                        \
         .stream_window = 256 * 1024,                                                               \

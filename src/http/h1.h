@@ -9,6 +9,7 @@
 #include "base/buf.h"
 #include "http/exchange.h"
 #include "http/h1_fields.h"
+#include "http/pace.h"
 
 enum sl_h1_phase {
     SL_H1_IDLE, /* between requests */
@@ -46,6 +47,7 @@ struct sl_h1_conn {
     struct sl_buf held; /* of the response, behind an interim one that is still in flight */
     struct sl_deadline deadline;
     enum sl_h1_timing timing;
+    struct sl_pace pace;       /* of the request body */
     struct sl_task_link later; /* goes on at the end of the turn */
     uint64_t n_requests;
     uint64_t body_left; /* of the response, when it has a length */

@@ -280,6 +280,7 @@ static void a_body_has_a_deadline(void)
     rig_pass(&r, 2000);
     expect_408(1);
     begin(); /* each byte moves it */
+    r.service.limits.min_body_rate = 0;
     rig_say(&r, POST5);
     for (int i = 0; i < 5; i++) {
         rig_pass(&r, 25000);
@@ -290,6 +291,71 @@ static void a_body_has_a_deadline(void)
     begin_holding(); /* nobody wants it: no deadline */
     rig_say(&r, POST5);
     rig_pass(&r, 100000);
+    sl_check(r.ex != NULL && !rig_is_closed(&r));
+    end();
+}
+
+static void post_of(int length)
+{
+    char head[100];
+
+    snprintf(head, sizeof(head), "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n",
+             length);
+    rig_say(&r, head);
+}
+
+/* One byte now and then holds the connection no longer than silence does. */
+static void a_body_has_a_pace(void)
+{
+    int n = 0;
+
+    begin();
+    post_of(1000);
+    for (; n < 20 && r.n_refused == 0; n++) {
+        rig_pass(&r, 4000);
+        rig_say(&r, "x");
+    }
+    sl_check(n >= 7 && n <= 9);
+    expect_408(1);
+    begin(); /* what comes first buys no more time than body_timeout */
+    post_of(100000);
+    for (int i = 0; i < 50; i++)
+        rig_say(&r, "0123456789012345678901234567890123456789012345678901234567890123456789"
+                    "012345678901234567890123456789");
+    rig_pass(&r, 29000);
+    sl_check(!rig_is_closed(&r));
+    rig_say(&r, "x");
+    rig_pass(&r, 2000);
+    expect_408(1);
+}
+
+/* As fast as it has to be, for ever. */
+static void a_steady_body(void)
+{
+    begin();
+    post_of(60 * 1000);
+    for (int i = 0; i < 60; i++) {
+        for (int k = 0; k < 100; k++)
+            rig_say(&r, "0123456789");
+        rig_pass(&r, 4000);
+    }
+    sl_check_str(rig_statuses(&r), SL_STR("200"));
+    end();
+}
+
+/* A handler that is slow is no fault of the client's. */
+static void time_that_nobody_waits_is_free(void)
+{
+    begin_holding();
+    post_of(1000);
+    sl_exchange_read(r.ex, true);
+    for (int i = 0; i < 20; i++) {
+        rig_say(&r, "0123456789");
+        sl_exchange_read(r.ex, false);
+        rig_pass(&r, 20000);
+        sl_exchange_read(r.ex, true);
+        rig_pass(&r, 30);
+    }
     sl_check(r.ex != NULL && !rig_is_closed(&r));
     end();
 }
@@ -536,6 +602,9 @@ int main(void)
     a_refused_upgrade_is_a_request();
     a_head_has_a_deadline();
     a_body_has_a_deadline();
+    a_body_has_a_pace();
+    a_steady_body();
+    time_that_nobody_waits_is_free();
     the_handler_has_all_the_time();
     an_idle_connection_ends_without_a_word();
     the_second_head_has_its_own_deadline();

@@ -97,10 +97,15 @@ static void set_deadline(struct sl_h1_conn *c)
 {
     enum sl_h1_timing timing = timing_of(c);
     uint32_t ms = timeout_of(&c->service->limits, timing);
+    uint64_t now = sl_loop_now_ms(c->loop);
 
     if (timing == c->timing && !moves_on(timing))
         return;
     c->timing = timing;
+    if (timing == SL_H1_TIMES_BODY)
+        ms = sl_pace_wait(&c->pace, now, c->ex.bytes_in, &c->service->limits);
+    else
+        sl_pace_stop(&c->pace, now);
     if (ms > 0)
         sl_deadline_set(&c->deadline, ms);
     else
@@ -213,6 +218,7 @@ static void begin_exchange(struct sl_h1_conn *c)
     c->is_finishing = c->body_on = c->is_raw = c->is_chunked = c->no_body = false;
     c->raw_fin_in = c->raw_fin_out = c->held_fin = false;
     c->n_discarded = 0;
+    sl_pace_begin(&c->pace, &c->service->limits);
 }
 
 static size_t take_blank_lines(struct sl_h1_conn *c, const uint8_t *p, size_t len)
