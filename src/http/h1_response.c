@@ -70,10 +70,20 @@ static void choose_framing(struct sl_h1_conn *c, const struct sl_response *res)
         c->keep_alive = false;
 }
 
+/* RFC 9110, 15.5.22: 426 names the protocol that it demands; 7.8: and Connection names the field.
+ */
+static bool tells_upgrade(const struct sl_response *res)
+{
+    return res->status == 101 ||
+           (res->status == 426 && sl_headers_find_id(&res->headers, SL_H_UPGRADE) != NULL);
+}
+
 static char *put_framing(struct sl_h1_conn *c, char *out, const struct sl_response *res)
 {
+    if (tells_upgrade(res))
+        out = put(out, SL_STR("Connection: upgrade\r\n"));
     if (c->is_raw)
-        return put(out, SL_STR("Connection: upgrade\r\n"));
+        return out;
     if (sl_response_has_length(res)) {
         out = put(out, SL_STR("Content-Length: "));
         out = put_number(out, res->content_length);
@@ -95,7 +105,7 @@ void sl_h1_stage_head(struct sl_h1_conn *c, const struct sl_response *res)
     char *out = put_status_line(head, res->status);
 
     choose_framing(c, res);
-    out = sl_h1_put_headers(out, &res->headers, c->is_raw);
+    out = sl_h1_put_headers(out, &res->headers, tells_upgrade(res));
     if (sl_headers_find_id(&res->headers, SL_H_DATE) == NULL && !c->is_raw) {
         out = put(out, SL_STR("Date: "));
         out = put(out, sl_http_date());

@@ -249,6 +249,24 @@ static void headers_of_one_connection_stay_there(void)
     end();
 }
 
+/* RFC 9110, 15.5.22: it says what is demanded. */
+static void upgrade_required(void)
+{
+    struct sl_response res = {.status = 426, .content_length = 2};
+
+    begin_holding();
+    rig_say(&r, GET);
+    sl_headers_add_id(&res.headers, &r.ex->arena, SL_H_UPGRADE, SL_STR("Upgrade"),
+                      SL_STR("websocket"));
+    sl_exchange_respond(r.ex, &res);
+    sl_check(rig_write(&r, "no", true) == 0);
+    rig_settle(&r);
+    sl_check(rig_got(&r, "Upgrade: websocket\r\n") && rig_got(&r, "Connection: upgrade\r\n"));
+    sl_check(rig_got(&r, "Content-Length: 2\r\n") && rig_got(&r, "\r\n\r\nno"));
+    sl_check(!rig_is_closed(&r));
+    end();
+}
+
 /* A body that is not as long as announced must not look whole: the write fails, and what the
  * handler can do is to abort. */
 static void check_wrong_length(const char *good, const char *bad, bool fin)
@@ -564,6 +582,7 @@ int main(void)
         check_form(i);
     a_body_in_parts_with_trailers();
     headers_of_one_connection_stay_there();
+    upgrade_required();
     check_wrong_length("", "hello!", false);
     check_wrong_length("hell", "oo", true);
     check_wrong_length("hell", "", true);
