@@ -76,6 +76,7 @@ function(sluice_setup name)
 endfunction()
 
 sluice_setup(coreflow COMMAND spec/support/coreflow/install TESTS e2e.coreflow e2e.coreflow_libraries example.coreflow.coreflow)
+set_tests_properties(e2e.coreflow_libraries PROPERTIES TIMEOUT 600) # node with 400 packages, started twenty times
 sluice_setup(peers COMMAND packages/setup peers websocket
     TESTS e2e.mux e2e.mux_life e2e.attacks_h2 e2e.attacks_quic e2e.h3)
 

@@ -42,7 +42,7 @@ describe("Coreflow mode with a server that breaks the rules", function()
   end
 
   local function answer_tag(ws, text)
-    local request = dkjson.decode(text or (ws:read_frame()))
+    local request = dkjson.decode(text or (ws:read_message()))
     ws:send(frame(dkjson.encode { method = request.method, response = { success = true },
       correlation = { id = request.correlation.id, phase = "response" } }))
     return ws
@@ -58,7 +58,7 @@ describe("Coreflow mode with a server that breaks the rules", function()
   end
 
   local function answer_of(ws)
-    return dkjson.decode((ws:read_frame())).response
+    return dkjson.decode((ws:read_message())).response
   end
 
   -- Takes the attempts on the other wire away until there is one on the modern one.
@@ -98,7 +98,7 @@ describe("Coreflow mode with a server that breaks the rules", function()
     assert.equal("ok", answer_of(ws).status)
     ws:send(frame((push_text({}):gsub("updateRouting", "unknown"))))
     assert.equal("There is no available method for this call on the server side",
-      dkjson.decode((ws:read_frame())).error.text)
+      dkjson.decode((ws:read_message())).error.text)
     ws:send(frame(push_text("no list")))
     assert.equal("error", answer_of(ws).status)
     assert.equal(200, status "a.test")
@@ -149,7 +149,7 @@ describe("Coreflow mode with a server that breaks the rules", function()
     assert.equal("ok", answer_of(ws).status)
     assert.equal(200, status "a.test")
     ws:send(frame("the beginning", { length = 97 * 1048576 }))
-    local payload, opcode = ws:read_frame()
+    local payload, opcode = ws:read_message()
     assert.same({ 8, 1009 }, { opcode, payload:byte(1) * 256 + payload:byte(2) })
     ws:close()
     wait_for_log "the connection is lost"
@@ -171,11 +171,11 @@ describe("Coreflow mode with a server that breaks the rules", function()
 
   it("goes on when a server never takes the tag", function()
     local silent = raw_websocket.accept(listener)
-    assert.matches("__typedsocket_setTag", (silent:read_frame()), 1, true)
+    assert.matches("__typedsocket_setTag", (silent:read_message()), 1, true)
     local legacy = listener:accept()
     legacy:close()
     assert.matches("did not take the tag in time", wait_for_log "cannot connect", 1, true)
-    local payload, opcode = silent:read_frame()
+    local payload, opcode = silent:read_message()
     assert.same({ 8, 1000 }, { opcode, payload:byte(1) * 256 + payload:byte(2) })
     local ws = accept_modern()
     ws:send(frame(push_text { entry("a.test", origin_port) }))
@@ -186,9 +186,8 @@ describe("Coreflow mode with a server that breaks the rules", function()
     local connection = listener:accept()
     connection.head = connection:read_head()
     socket.sleep(2) -- what is tested: a server that takes its time
-    connection:send(raw_websocket.response(connection.head.headers["sec-websocket-key"]))
-    connection.read_frame = raw_websocket.read_frame
-    local tag = connection:read_frame()
+    raw_websocket.upgrade(connection)
+    local tag = connection:read_message()
     socket.sleep(2)
     connection:send(frame(push_text { entry("a.test", origin_port) })) -- before the tag is taken
     assert.equal("ok", answer_of(connection).status)

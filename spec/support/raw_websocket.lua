@@ -70,15 +70,33 @@ function raw_websocket.read_frame(self)
   return unmask(n > 0 and self:receive(n) or "", key), opcode
 end
 
+--- The same, pings left out: on a busy machine one may come at any time.
+function raw_websocket.read_message(self)
+  local payload, opcode
+  repeat
+    payload, opcode = self:read_frame()
+    if opcode == 9 then
+      self:send(raw_websocket.frame(payload, { opcode = 10 }))
+    end
+  until opcode ~= 9
+  return payload, opcode
+end
+
+--- Answers 101 to a connection whose head was read, and makes it able to read frames.
+function raw_websocket.upgrade(connection, accept)
+  connection.read_frame = raw_websocket.read_frame
+  connection.read_message = raw_websocket.read_message
+  connection:send(raw_websocket.response(connection.head.headers["sec-websocket-key"], accept))
+  return connection
+end
+
 --- Takes a connection and upgrades it; `head` is the request.
 -- @tparam table listener of support.peer
 -- @tparam[opt] string accept a wrong key to answer with
 function raw_websocket.accept(listener, accept)
   local connection = assert(listener:accept(), "nobody connects")
   connection.head = connection:read_head()
-  connection:send(raw_websocket.response(connection.head.headers["sec-websocket-key"], accept))
-  connection.read_frame = raw_websocket.read_frame
-  return connection
+  return raw_websocket.upgrade(connection, accept)
 end
 
 return raw_websocket
