@@ -20,7 +20,7 @@ struct sl_opening {
     struct sl_list waiting; /* of sl_call_private, the first first */
     unsigned n_waiting;
     struct sl_dial dial;
-    struct sl_tls_client *own_tls; /* for a ca_file */
+    struct sl_pool_trust *trust; /* for a ca_file */
     struct sl_arena arena; /* of the target's strings, when the call that began it may go first */
     bool is_shared, is_closed;
 };
@@ -125,7 +125,7 @@ static void free_opening(void *ptr)
 {
     struct sl_opening *o = ptr;
 
-    sl_tls_client_free(o->own_tls);
+    sl_pool_trust_put(o->trust);
     sl_arena_clear(&o->arena);
     sl_free(o);
 }
@@ -235,9 +235,6 @@ static int tls_client(struct sl_opening *o, struct sl_tls_client **out)
                                                [SL_CALL_HTTP2] = SL_ALPN_HTTP2,
                                                [SL_CALL_AUTO] = SL_ALPN_BOTH};
     enum sl_pool_alpn alpn = offers[o->target.protocol];
-    struct sl_tls_client_opts opts = {.verify = o->target.tls_verify,
-                                      .ca_file = o->target.ca_file,
-                                      .alpn = sl_pool_alpn_text(alpn)};
     int rc;
 
     *out = NULL;
@@ -245,8 +242,8 @@ static int tls_client(struct sl_opening *o, struct sl_tls_client **out)
         return 0;
     if (o->target.ca_file == NULL)
         return sl_pool_tls_for(o->pool, o->target.tls_verify, alpn, out);
-    rc = sl_tls_client_new(&o->own_tls, &opts, NULL);
-    *out = o->own_tls;
+    rc = sl_pool_trust_get(o->pool, &o->target, alpn, &o->trust);
+    *out = rc == 0 ? o->trust->tls : NULL;
     return rc;
 }
 

@@ -12,6 +12,7 @@ int sl_pool_new(struct sl_pool **out, struct sl_loop *loop, struct sl_dns *dns,
     (void)err;
     p->loop = loop;
     p->dns = dns;
+    sl_list_init(&p->trusts);
     if (opts != NULL)
         p->opts = *opts;
     if (p->opts.idle_timeout == 0)
@@ -38,10 +39,7 @@ void sl_pool_free(struct sl_pool *p)
         for (struct sl_link *it; (it = sl_list_first(&p->buckets[i].shared)) != NULL;)
             sl_h2_conn_close(sl_container_of(it, struct sl_h2_conn, link), SL_E_CANCELLED, NULL);
     }
-    for (int verify = 0; verify < 2; verify++) {
-        for (int alpn = 0; alpn < SL_ALPN_COUNT; alpn++)
-            sl_tls_client_free(p->tls[verify][alpn]);
-    }
+    sl_pool_tls_clear(p);
     sl_free(p->buckets);
     sl_free(p);
 }
@@ -49,32 +47,6 @@ void sl_pool_free(struct sl_pool *p)
 size_t sl_pool_idle(const struct sl_pool *p)
 {
     return p->n_idle;
-}
-
-const char *sl_pool_alpn_text(enum sl_pool_alpn alpn)
-{
-    static const char *const texts[SL_ALPN_COUNT] = {"\x08http/1.1", "\x02h2",
-                                                     "\x02h2\x08http/1.1"};
-
-    return texts[alpn];
-}
-
-/* Contexts with the system's roots are costly to make: on first use, and only one each. */
-int sl_pool_tls_for(struct sl_pool *p, bool verify, enum sl_pool_alpn alpn,
-                    struct sl_tls_client **out)
-{
-    struct sl_tls_client_opts opts = {.verify = verify, .alpn = sl_pool_alpn_text(alpn)};
-    int rc = 0;
-
-    if (p->tls[verify][alpn] == NULL)
-        rc = sl_tls_client_new(&p->tls[verify][alpn], &opts, NULL);
-    *out = p->tls[verify][alpn];
-    return rc;
-}
-
-int sl_pool_tls(struct sl_pool *p, bool verify, struct sl_tls_client **out)
-{
-    return sl_pool_tls_for(p, verify, SL_ALPN_HTTP1, out);
 }
 
 static void move_all(struct sl_list *to, struct sl_list *from)

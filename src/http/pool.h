@@ -6,6 +6,7 @@
 #define SL_HTTP_POOL_H
 
 #include <nghttp2/nghttp2.h>
+#include <sys/stat.h>
 #include "base/list.h"
 #include "base/buf.h"
 #include "base/sendq.h"
@@ -31,12 +32,26 @@ struct sl_bucket {
 /* What is offered to a target by ALPN. */
 enum sl_pool_alpn { SL_ALPN_HTTP1, SL_ALPN_HTTP2, SL_ALPN_BOTH, SL_ALPN_COUNT };
 
+/* A context with roots from a file. Freed when no dialling uses it and the pool keeps it no longer.
+ */
+struct sl_pool_trust {
+    struct sl_link link; /* in pool->trusts, most recently used first */
+    struct sl_tls_client *tls;
+    bool verify;
+    enum sl_pool_alpn alpn;
+    char *ca_file;
+    struct stat file; /* to notice that there is another one now */
+    unsigned n_users;
+};
+
 struct sl_pool {
     struct sl_loop *loop;
     struct sl_dns *dns;
     struct sl_pool_opts opts;
     struct sl_tls_client *tls[2][SL_ALPN_COUNT]; /* [verify] */
-    struct sl_bucket *buckets;                   /* by target id */
+    struct sl_list trusts;
+    unsigned n_trusts;
+    struct sl_bucket *buckets; /* by target id */
     size_t n_buckets, n_idle;
 };
 
@@ -134,9 +149,6 @@ void sl_call_written(struct sl_call_private *c);
 /* Numbers past a limit are not kept: 0. */
 uint32_t sl_pool_id(uint32_t id);
 struct sl_bucket *sl_pool_bucket(struct sl_pool *p, uint32_t id);
-int sl_pool_tls_for(struct sl_pool *p, bool verify, enum sl_pool_alpn alpn,
-                    struct sl_tls_client **out);
-const char *sl_pool_alpn_text(enum sl_pool_alpn alpn);
 /* A resting connection to this target, or NULL. */
 struct sl_upstream *sl_pool_take(struct sl_pool *p, uint32_t id);
 /* Takes the stream. */
@@ -144,6 +156,17 @@ struct sl_upstream *sl_upstream_new(struct sl_pool *p, uint32_t id, struct sl_st
 /* Lets it rest, or closes it when the pool is full. */
 void sl_upstream_rest(struct sl_upstream *up);
 void sl_upstream_close(struct sl_upstream *up, enum sl_close how);
+
+/* --- pool_tls.c --- */
+
+/* With the system's roots; the pool's. 0 or SL_E_TLS. */
+int sl_pool_tls_for(struct sl_pool *p, bool verify, enum sl_pool_alpn alpn,
+                    struct sl_tls_client **out);
+/* With those of target->ca_file, until it is put. 0, SL_E_CONFIG or SL_E_TLS. */
+int sl_pool_trust_get(struct sl_pool *p, const struct sl_call_target *target,
+                      enum sl_pool_alpn alpn, struct sl_pool_trust **out);
+void sl_pool_trust_put(struct sl_pool_trust *t); /* NULL is legal */
+void sl_pool_tls_clear(struct sl_pool *p);
 
 /* --- h1_client.c --- */
 

@@ -25,6 +25,12 @@ static struct sl_str make_key(const struct sl_target *t, char room[KEY_MAX])
     return sl_str(room, 3 + name.len);
 }
 
+static uint32_t next_id(void)
+{
+    sl_assert(last_id < UINT32_MAX);
+    return ++last_id;
+}
+
 static struct sl_target_state *state_new(struct sl_str key)
 {
     static const struct sl_hash_key fixed = {0x736c756963652031u, 0x7461726765742031u};
@@ -34,8 +40,7 @@ static struct sl_target_state *state_new(struct sl_str key)
     memcpy(copy, key.p, key.len);
     state->key = sl_str(copy, key.len);
     state->name_hash = sl_hash_with(&fixed, key.p, key.len);
-    state->id = ++last_id;
-    sl_assert(last_id != UINT32_MAX);
+    state->id = next_id();
     return state;
 }
 
@@ -68,6 +73,16 @@ void sl_target_state_put(struct sl_target_state *state)
             sl_map_clear(&table);
     }
     pthread_mutex_unlock(&lock);
+}
+
+uint32_t sl_target_id_new(void)
+{
+    uint32_t id;
+
+    pthread_mutex_lock(&lock);
+    id = next_id();
+    pthread_mutex_unlock(&lock);
+    return id;
 }
 
 size_t sl_target_states(void)

@@ -27,6 +27,8 @@ struct sl_target_state {
 /* The state of this target, which must be put back. */
 struct sl_target_state *sl_target_state_get(const struct sl_target *t);
 void sl_target_state_put(struct sl_target_state *state); /* NULL is legal */
+/* An id that no target has: for connections that belong to none of a route. */
+uint32_t sl_target_id_new(void);
 /* Number of states in the process, for tests and statistics. */
 size_t sl_target_states(void);
 

@@ -182,8 +182,10 @@ static void start(struct fetch *f);
 static void on_error(struct sl_call *c, int code)
 {
     struct fetch *f = c->user;
+    bool is_stale = c->was_reused && !c->got_bytes;
 
-    if (c->was_reused && !c->got_bytes && !f->is_retry && sl_method_is_idempotent(f->req.method)) {
+    if (!f->is_retry &&
+        (c->is_unprocessed || (is_stale && sl_method_is_idempotent(f->req.method)))) {
         f->is_retry = true;
         sl_call_free(&f->call);
         start(f);
@@ -203,32 +205,40 @@ static void start(struct fetch *f)
 
 /* --- arguments --- */
 
-/* The number under which the pool keeps connections to this target, the same as that of an equal
-   target of a route. A target that was fetched from once keeps its number; past the limit, and with
-   roots of one's own, connections are not kept. */
-static uint32_t pool_id(const struct sl_call_target *t, struct sl_arena *scratch)
+static uint32_t new_id(const struct sl_call_target *t)
 {
-    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-    static struct sl_map known; /* of struct sl_target_state, for as long as the process lives */
     struct sl_target target = {.host = t->host,
                                .unix_path = t->unix_path,
                                .port = t->port,
                                .tls = t->tls,
                                .tls_verify = t->tls_verify};
-    struct sl_str key = sl_arena_printf(scratch, "%.*s %u %.*s %d %d", SL_STR_FMT(t->host), t->port,
-                                        SL_STR_FMT(t->unix_path), t->tls, t->tls_verify);
-    struct sl_target_state *state;
 
     if (t->ca_file != NULL)
-        return 0;
+        return sl_target_id_new();           /* no target of a route trusts as this one does */
+    return sl_target_state_get(&target)->id; /* for as long as the process lives */
+}
+
+/* The number under which the pool keeps connections to this target, the same as that of an equal
+   target of a route. A target that was fetched from once keeps its number; past the limit
+   connections are not kept. */
+static uint32_t pool_id(const struct sl_call_target *t, struct sl_arena *scratch)
+{
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    static struct sl_map known; /* of uint32_t */
+    struct sl_str key = sl_arena_printf(scratch, "%.*s %u %.*s %d %d %s", SL_STR_FMT(t->host),
+                                        t->port, SL_STR_FMT(t->unix_path), t->tls, t->tls_verify,
+                                        t->ca_file != NULL ? t->ca_file : "");
+    uint32_t *id;
+
     pthread_mutex_lock(&lock);
-    state = sl_map_get(&known, key);
-    if (state == NULL && known.n < MAX_POOL_IDS) {
-        state = sl_target_state_get(&target);
-        *sl_map_at(&known, sl_str(sl_strndup(key.p, key.len), key.len)) = state;
+    id = sl_map_get(&known, key);
+    if (id == NULL && known.n < MAX_POOL_IDS) {
+        id = sl_alloc(sizeof(*id));
+        *id = new_id(t);
+        *sl_map_at(&known, sl_str(sl_strndup(key.p, key.len), key.len)) = id;
     }
     pthread_mutex_unlock(&lock);
-    return state != NULL ? state->id : 0;
+    return id != NULL ? *id : 0;
 }
 
 /* What frames the message and names the connection is ours to write. */
