@@ -75,6 +75,8 @@ struct sl_h2_conn {
 /* h2_server.c: goes on at the end of the turn; ends (handlers hear of it inside the call). */
 void sl_h2_later(struct sl_h2_conn *c);
 void sl_h2_close(struct sl_h2_conn *c, enum sl_close how, int code);
+/* Tells the service why the client is sent away; the first reason counts. */
+void sl_h2_refuse(struct sl_h2_conn *c, int status, const char *why);
 /* What was waited for has come. */
 void sl_h2_stop_timing(struct sl_h2_conn *c);
 void sl_h2_drain(struct sl_h2_conn *c);

@@ -249,6 +249,29 @@ static void a_data_dribble(void)
     h2_end(&r);
 }
 
+/* The log says why even when no GOAWAY got through. */
+static void a_flood_of_one_who_reads_nothing_and_leaves(void)
+{
+    static char big[20000];
+
+    r.on_request = h2_leave_it;
+    r.service.limits = sl_http_limits_default;
+    r.service.limits.max_settings = 20;
+    h2_begin_quiet(&r, loop, 1000);
+    h2_greet(&r);
+    h2_get(&r, 1, "/");
+    sl_stream_read(r.wire, false);
+    h2_respond(r.ex[0], 200, sizeof(big));
+    (void)h2_write(r.ex[0], big, sizeof(big), true);
+    for (int i = 0; i < 21; i++)
+        h2_frame(&r, NGHTTP2_SETTINGS, 0, 0, "", 0);
+    sl_stream_free(&r.wire, SL_CLOSE_ABORT);
+    h2_settle(&r);
+    sl_check(r.n_closed == 1 && r.n_refused == 1 && r.refused_status == 429);
+    sl_check_str(sl_buf_str(&r.why), SL_STR("too many SETTINGS frames"));
+    h2_end(&r);
+}
+
 int main(void)
 {
     sl_check(sl_loop_new(&loop) == 0);
@@ -264,6 +287,7 @@ int main(void)
     budgets_come_back();
     an_honest_client_is_never_calmed();
     a_data_dribble();
+    a_flood_of_one_who_reads_nothing_and_leaves();
     sl_loop_free(loop);
     return sl_check_done();
 }

@@ -197,12 +197,9 @@ static void on_goaway_sent(struct sl_h2_conn *c, uint32_t error)
 {
     if (c->drain == SL_H2_NOTICED) /* the answer says that the client has seen it */
         nghttp2_submit_ping(c->session, NGHTTP2_FLAG_NONE, NULL);
-    if (error == NGHTTP2_NO_ERROR || c->is_told)
-        return;
-    c->is_told = true;
-    if (c->service->on_refused != NULL)
-        c->service->on_refused(c->peer, error == NGHTTP2_ENHANCE_YOUR_CALM ? 429 : 400,
-                               c->excess != NULL ? c->excess : nghttp2_http2_strerror(error));
+    if (error != NGHTTP2_NO_ERROR)
+        sl_h2_refuse(c, error == NGHTTP2_ENHANCE_YOUR_CALM ? 429 : 400,
+                     c->excess != NULL ? c->excess : nghttp2_http2_strerror(error));
 }
 
 static int on_frame_sent(nghttp2_session *session, const nghttp2_frame *frame, void *user)

@@ -80,11 +80,20 @@ static void kill_all(struct sl_list *streams, int code)
         sl_mux_kill(sl_container_of(it, struct sl_mux_stream, link), code);
 }
 
+void sl_h2_refuse(struct sl_h2_conn *c, int status, const char *why)
+{
+    if (!c->is_told && c->service->on_refused != NULL)
+        c->service->on_refused(c->peer, status, why);
+    c->is_told = true;
+}
+
 void sl_h2_close(struct sl_h2_conn *c, enum sl_close how, int code)
 {
     if (c->is_closed)
         return;
     c->is_closed = true;
+    if (c->excess != NULL) /* it may have gone before the GOAWAY could be sent */
+        sl_h2_refuse(c, 429, c->excess);
     sl_deadline_stop(&c->deadline);
     sl_stream_free(&c->stream, how);
     kill_all(&c->closed, code);
@@ -271,9 +280,7 @@ static void on_deadline(struct sl_deadline *d)
         break;
     case SL_H2_TIMES_PREFACE:
     case SL_H2_TIMES_HEAD:
-        if (c->service->on_refused != NULL)
-            c->service->on_refused(c->peer, 408, "no complete request head in time");
-        c->is_told = true;
+        sl_h2_refuse(c, 408, "no complete request head in time");
         fail(c, NGHTTP2_PROTOCOL_ERROR);
         break;
     case SL_H2_TIMES_WRITE:
