@@ -262,13 +262,11 @@ static bool make_room(struct sl_h2_conn *conn)
     return !conn->is_blocked;
 }
 
-void sl_h2_conn_pump(struct sl_h2_conn *conn)
+/* 0, or what nghttp2 could not do. */
+static int send_frames(struct sl_h2_conn *conn)
 {
     nghttp2_ssize n = 0;
 
-    if (conn->stream == NULL || conn->is_receiving || conn->is_sending || conn->is_blocked)
-        return;
-    sl_loop_unsoon(&conn->flush);
     conn->is_sending = true;
     while (!conn->is_blocked) {
         const uint8_t *bytes;
@@ -282,8 +280,19 @@ void sl_h2_conn_pump(struct sl_h2_conn *conn)
     if (!conn->is_blocked)
         write_out(conn);
     conn->is_sending = false;
-    if (n < 0)
-        sl_h2_conn_close(conn, SL_E_SYSTEM, nghttp2_strerror((int)n));
+    return n < 0 ? (int)n : 0;
+}
+
+void sl_h2_conn_pump(struct sl_h2_conn *conn)
+{
+    int rc;
+
+    if (conn->stream == NULL || conn->is_receiving || conn->is_sending)
+        return;
+    sl_loop_unsoon(&conn->flush);
+    rc = send_frames(conn);
+    if (rc < 0)
+        sl_h2_conn_close(conn, SL_E_SYSTEM, nghttp2_strerror(rc));
     else
         end_if_over(conn);
 }

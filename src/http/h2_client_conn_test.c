@@ -403,6 +403,31 @@ static void a_dead_connection_gets_no_new_calls(void)
     end(3);
 }
 
+/* It takes nothing any more, either: it ends with its last call all the same. */
+static void a_stuck_connection_ends_with_its_last_call(void)
+{
+    static const char bytes[60000];
+    struct iovec iov = {(void *)bytes, sizeof(bytes)};
+
+    begin(2);
+    warm_up();
+    sl_stream_read(t.conns[0].stream, false);
+    many[0].sends_at_once = false;
+    many[0].req.content_length = SL_LENGTH_UNKNOWN;
+    many[0].opts.response_timeout = 5000;
+    start(0, 1);
+    sl_call_send(many[0].call, &many[0].req);
+    (void)sl_call_write(many[0].call, &iov, 1, true);
+    run_quiet(loop);
+    sl_loop_skip(loop, 5500);
+    run_until(loop, many[0].n_error == 1);
+    sl_call_free(&many[0].call);
+    start(1, 2);
+    sl_stream_read(t.conns[0].stream, true);
+    run_until(loop, t.conns[0].is_over && many[1].n_fin == 1);
+    end(2);
+}
+
 /* The call was slow, not the connection: it answers the PING. */
 static void a_slow_call_is_no_dead_connection(void)
 {
@@ -469,6 +494,7 @@ int main(void)
     closed_before_the_request();
     rests_are_limited();
     a_dead_connection_gets_no_new_calls();
+    a_stuck_connection_ends_with_its_last_call();
     a_slow_call_is_no_dead_connection();
     silence_is_asked_about();
     sl_dns_free(dns);
