@@ -138,6 +138,7 @@ describe("a port with routes", function()
     local status, said = ask "http2"
     assert.equal(200, status)
     assert.is_nil(said:find("alt-svc", 1, true))
+    assert.matches("served over TCP only.-the limit quic is false", program:text("stderr"))
   end)
 
   it("sends those away who ask for a name that their certificate is not for", function()

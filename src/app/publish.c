@@ -26,6 +26,30 @@ static bool has_quic(const struct sl_runtime *rt)
     return rt->quic_tls != NULL && !rt->settings->proxy.no_quic;
 }
 
+static bool wants_quic(const struct sl_snapshot *s)
+{
+    const struct sl_port_info *ports;
+    size_t n = sl_snapshot_ports(s, &ports);
+
+    for (size_t i = 0; i < n; i++) {
+        if (ports[i].has_http3)
+            return true;
+    }
+    return false;
+}
+
+/* Once, until it is there. */
+static void tell_of_missing_quic(struct sl_runtime *rt, const struct sl_snapshot *s)
+{
+    bool is_missing = !has_quic(rt) && wants_quic(s);
+
+    if (is_missing && !rt->is_quic_missing)
+        sl_log_warn("routes that ask for HTTP/3 are served over TCP only",
+                    sl_f_str("why", rt->quic_tls == NULL ? "QUIC does not work on this machine"
+                                                         : "the limit quic is false"));
+    rt->is_quic_missing = is_missing;
+}
+
 /* --- delivery --- */
 
 static void free_publishing(struct publishing *p)
@@ -93,6 +117,7 @@ void sl_publish(void *user, struct sl_snapshot **snapshot,
         return;
     }
     sl_ports_commit(&rt->ports, &p->ports);
+    tell_of_missing_quic(rt, p->snapshot);
     sl_snapshot_unref(rt->snapshot);
     rt->snapshot = sl_snapshot_ref(p->snapshot);
     p->n_left = rt->n_workers;

@@ -66,7 +66,7 @@ struct sl_runtime {
     struct sl_reload *reload;
     uint64_t started_ns;
     int ready_fd, exit_code;
-    bool is_ready, is_draining, is_up;
+    bool is_ready, is_draining, is_up, is_quic_missing;
 };
 
 /* Runs until the program ends; the exit code. `ready_fd` gets the bytes of app/supervisor.h; -1:
