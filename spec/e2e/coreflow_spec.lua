@@ -1,6 +1,7 @@
 local coreflow = require "support.coreflow"
 local http = require "support.http"
 local peer = require "support.peer"
+local process = require "support.process"
 local raw_websocket = require "support.raw_websocket"
 local sluice = require "support.sluice"
 
@@ -76,6 +77,23 @@ describe("Coreflow mode", function()
       local _, version = sluice.run { "version" }
       assert.equal(version:match("%d+%.%d+%.%d+"), response.headers.servezone_coretraffic_version)
       assert.equal('h3=":443"; ma=86400', response.headers["alt-svc"])
+    end)
+
+    it("does the same over HTTP/3, and announces nothing there", function()
+      push { entry("a.test", origin_port,
+        { authentication = { type = "Basic", user = "admin", pass = "secret" } }) }
+      local function head(user)
+        local child = process.start { "curl", "-sSk", "--http3-only", "-D", "-", "-o", "/dev/null",
+          "--resolve", ("a.test:%d:127.0.0.1"):format(ingress.https_port), "-u", user,
+          ("https://a.test:%d/"):format(ingress.https_port) }
+        child:wait(sluice.patience)
+        return child:text("stdout")
+      end
+      assert.matches("^HTTP/3 401", head "admin:wrong")
+      local good = head "admin:secret"
+      assert.matches("^HTTP/3 200", good)
+      assert.matches("\nservezone_coretraffic_version: %d+%.%d+%.%d+", good)
+      assert.is_nil(good:find("alt-svc", 1, true))
     end)
 
     it("serves the good hosts of a push that has bad ones, and tells Coreflow", function()
