@@ -1,6 +1,7 @@
 /*
  * The inside of HTTP/2 to targets (RFC 9113), for the files of the client only: h2_client.c is the
- * connection, h2_client_call.c the call that is one stream of it.
+ * connection, h2_client_frames.c what goes over it, h2_client_call.c the call that is one stream of
+ * it.
  *
  * A connection stands in the bucket of its target while it may take calls. It leaves the bucket
  * when the target says GOAWAY, and when it looks dead: after a call has timed out, or when it has
@@ -75,13 +76,27 @@ void sl_h2_conn_doubt(struct sl_h2_conn *conn);
 /* Sends what is to be sent: now, or at the end of the turn together with what comes until then. */
 void sl_h2_conn_pump(struct sl_h2_conn *conn);
 void sl_h2_conn_pump_soon(struct sl_h2_conn *conn);
-/* Bytes that go out behind the frames so far; they must stay until the pump has ended. */
-void sl_h2_conn_add(struct sl_h2_conn *conn, const void *bytes, size_t len);
 /* A call begins, or has ended, on this connection. */
 void sl_h2_conn_join(struct sl_h2_conn *conn, struct sl_call_private *c);
 void sl_h2_conn_part(struct sl_h2_conn *conn, struct sl_call_private *c);
+/* The settings of the target have come; or its GOAWAY. */
+void sl_h2_conn_on_settings(struct sl_h2_conn *conn);
+void sl_h2_conn_on_goaway(struct sl_h2_conn *conn);
+
+/* --- h2_client_frames.c --- */
+
+/* Makes the session; our settings are the first that it will send. */
+void sl_h2_conn_begin_session(struct sl_h2_conn *conn);
+/* Writes what there is, until the stream is full. 0, or an error of nghttp2. */
+int sl_h2_conn_send_frames(struct sl_h2_conn *conn);
+/* Takes in a batch; calls hear of it meanwhile. 0, or an error of nghttp2. */
+int sl_h2_conn_receive(struct sl_h2_conn *conn, const uint8_t *bytes, size_t len);
+/* Bytes that go out behind the frames so far; they must stay until the pump has ended. */
+void sl_h2_conn_add(struct sl_h2_conn *conn, const void *bytes, size_t len);
 /* Tells the call what was gathered of its body. */
 void sl_h2_conn_tell(struct sl_h2_conn *conn);
+/* The body of a call, for nghttp2_submit_request2(). */
+extern const nghttp2_data_provider2 sl_h2_body;
 
 /* --- h2_client_call.c --- */
 
@@ -98,8 +113,6 @@ void sl_h2_call_fin(struct sl_call_private *c);
 void sl_h2_call_closed(struct sl_call_private *c, uint32_t error, bool by_peer);
 /* The connection is no more. */
 void sl_h2_call_lost(struct sl_call_private *c, int code, const char *detail);
-/* The body of a call, for nghttp2_submit_request2(). */
-extern const nghttp2_data_provider2 sl_h2_body;
 /* For the session: how much of the body is there to be sent, and then the bytes themselves. */
 nghttp2_ssize sl_h2_call_available(struct sl_call_private *c, size_t max, uint32_t *flags);
 void sl_h2_call_take(struct sl_call_private *c, size_t len);
