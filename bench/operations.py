@@ -5,6 +5,7 @@
   swap    10,000 routes with 10,000 certificates: the first PUT /routes, then PUTs of the set with one changed host, while
           one connection asks without a pause
   puts    200 PUTs of 1,000 routes under load: failed requests must be 0
+  h3-swap 1,000 HTTP/3 connections under load, 100 swaps of routes and 20 reloads: failed requests must be 0
   coreflow  Coreflow mode: the first push of 10,000 hosts, pushes with 10 changed ones, and 100 pushes in a second;
           --chain 4 gives each certificate a chain of four more, with which the push has 90 MB
 """
@@ -20,9 +21,11 @@ import statistics
 import subprocess
 import threading
 import time
+import urllib.request
 
 import coreflow
-from harness import HERE, Field, PEERS, ORIGIN_PORT
+import h3_swap
+from harness import HERE, Field, PEERS, ORIGIN_PORT, require_free
 
 ADMIN_PORT, PORT = 8439, PEERS["sluice-plain"].port
 PROBE = """
@@ -127,6 +130,8 @@ class Sluice:
             "SMARTPROXY_ADMIN_PORT": str(ADMIN_PORT),
         }
         command = ["build/release/sluice", "run", "scripts/coretraffic.lua", "--workers", str(workers)]
+        for port in (ADMIN_PORT, PORT):
+            require_free(port)
         self.began = time.perf_counter()
         self.log = open(directory / "sluice.log", "w")
         self.proc = subprocess.Popen(command, cwd=HERE.parent, env={**os.environ, **env}, stderr=self.log, stdout=self.log)
@@ -147,6 +152,10 @@ class Sluice:
         if answer.status != 200 and not tolerant:
             raise SystemExit(f"{method} {path}: {answer.status} {text[:300]}")
         return answer.status
+
+    def statistics(self):
+        with urllib.request.urlopen(f"http://127.0.0.1:{ADMIN_PORT}/statistics") as answer:
+            return json.load(answer)
 
     def put(self, routes):
         body = json.dumps(routes)
@@ -241,6 +250,18 @@ def puts(directory, args):
     sluice.stop()
 
 
+def swap_h3(directory, args):
+    pair = make_certificates(1)[0]
+    routes = [route(i, pair) for i in range(100)]
+    routes[0]["match"]["transport"] = "all"
+    (directory / "none.json").write_text(json.dumps({"routes": routes}))  # which a reload goes back to
+    sluice = Sluice(directory, h3_swap.WORKERS)
+    try:
+        h3_swap.run(directory, sluice, routes, PORT, "host0.test")
+    finally:
+        sluice.stop()
+
+
 def pushes(directory, args):
     pairs = make_certificates(args.routes)
     chain = make_chain(args.chain)
@@ -249,7 +270,7 @@ def pushes(directory, args):
     coreflow.run(directory, args, pairs, ORIGIN_PORT)
 
 
-CASES = {"ready": ready, "swap": swap, "puts": puts, "coreflow": pushes}
+CASES = {"ready": ready, "swap": swap, "puts": puts, "h3-swap": swap_h3, "coreflow": pushes}
 
 
 def main():
