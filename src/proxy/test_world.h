@@ -14,6 +14,7 @@
 #define SL_PROXY_TEST_WORLD_H
 
 #include "http/test_origin.h"
+#include "net/udp.h"
 #include "proxy/proxy.h"
 #include "tls/stream.h"
 
@@ -234,6 +235,27 @@ static inline void world_release_snapshot(void *user, struct sl_snapshot *snapsh
 /* --- begin and end --- */
 
 /* `quic` may be NULL. */
+/* A test that asks for the same port of UDP later shares the machine with others that have some. */
+static inline bool world_has_udp(struct sl_addr at)
+{
+    int fd, rc = sl_socket_bind_udp(&fd, &at, true, NULL);
+
+    if (rc == 0)
+        close(fd);
+    return rc == 0;
+}
+
+static inline int world_listen(struct sl_addr *at, bool with_udp)
+{
+    int fd = listen_on_loopback(at);
+
+    while (with_udp && !world_has_udp(*at)) {
+        close(fd);
+        fd = listen_on_loopback(at);
+    }
+    return fd;
+}
+
 static inline void world_begin_with(struct world *w, const struct sl_proxy_quic *quic)
 {
     struct sl_proxy_opts opts;
@@ -254,7 +276,7 @@ static inline void world_begin_with(struct world *w, const struct sl_proxy_quic 
     sl_proxy_new(&w->proxy, &opts);
     for (int i = 0; i < WORLD_PORTS; i++) {
         struct sl_addr at;
-        int fd = listen_on_loopback(&at);
+        int fd = world_listen(&at, quic != NULL);
 
         w->ports[i] = sl_addr_port(&at);
         sl_proxy_listen(w->proxy, fd, w->ports[i]);
