@@ -13,6 +13,7 @@
 #ifndef SL_PROXY_TEST_WORLD_H
 #define SL_PROXY_TEST_WORLD_H
 
+#include <unistd.h>
 #include "http/test_origin.h"
 #include "net/udp.h"
 #include "proxy/proxy.h"
