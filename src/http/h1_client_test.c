@@ -99,6 +99,40 @@ static void bodies_as_they_appear(uint64_t length, const char *want)
     end();
 }
 
+/* What came as an extended CONNECT lacks the header and the key of HTTP/1.1. */
+static void an_upgrade_that_was_none(void)
+{
+    begin();
+    c.req.upgrade = SL_STR("websocket");
+    sl_headers_add(&c.req.headers, &c.arena, SL_STR("Sec-WebSocket-Version"), SL_STR("13"));
+    caller_start(&c);
+    run_until(loop, o.n_conns == 1 && origin_got(&o, 0, "\r\n\r\n"));
+    sl_check(
+        sl_str_starts(origin_text(&o, 0),
+                      SL_STR("GET / HTTP/1.1\r\nHost: a.example\r\nSec-WebSocket-Version: 13\r\n"
+                             "Connection: upgrade\r\nUpgrade: websocket\r\n"
+                             "Sec-WebSocket-Key: ")));
+    sl_check(sl_str_ends(origin_text(&o, 0), SL_STR("==\r\n\r\n")));
+    end();
+}
+
+static void trailers_go_with_the_last_chunk(void)
+{
+    struct sl_headers trailers = {0};
+
+    begin();
+    connect_only();
+    c.req.method = SL_STR("POST");
+    c.req.content_length = SL_LENGTH_UNKNOWN;
+    sl_headers_add(&trailers, &c.arena, SL_STR("X-Sum"), SL_STR("7"));
+    sl_call_send(c.call, &c.req);
+    c.call->req_trailers = &trailers;
+    sl_check(write_part("hello", true) == 0);
+    run_until(loop,
+              sl_str_ends(origin_text(&o, 0), SL_STR("\r\n5\r\nhello\r\n0\r\nX-Sum: 7\r\n\r\n")));
+    end();
+}
+
 static void a_length_of_zero_is_said_if_it_was(void)
 {
     begin();
@@ -663,6 +697,8 @@ int main(void)
     bodies_as_they_appear(5, "\r\nContent-Length: 5\r\n\r\nhello");
     bodies_as_they_appear(SL_LENGTH_UNKNOWN,
                           "\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n");
+    an_upgrade_that_was_none();
+    trailers_go_with_the_last_chunk();
     a_length_of_zero_is_said_if_it_was();
     a_preface_comes_first();
     over_a_unix_socket();
