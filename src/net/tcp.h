@@ -15,9 +15,9 @@ int sl_tcp_connect(struct sl_stream **out, struct sl_loop *loop, const struct sl
                    const struct sl_stream_handler *handler, void *user);
 /* The descriptor, for socket options. -1 when `s` is not TCP. */
 int sl_tcp_fd(const struct sl_stream *s);
-/* Of a stream that has connected: how many of our bytes the peer's kernel has acknowledged, at
- * least as many as the peer can have read. 0 or SL_E_SYSTEM (not TCP, a kernel that does not
- * count). */
+/* Of a stream that has connected: how many of our bytes the peer's kernel has acknowledged. The
+ * peer may have read more, as acknowledgements are delayed, but its fin comes with one for all. 0
+ * or SL_E_SYSTEM (not TCP, a kernel that does not count). */
 int sl_tcp_acked(const struct sl_stream *s, uint64_t *bytes);
 /* Local and remote address. 0 or SL_E_SYSTEM. */
 int sl_tcp_addrs(const struct sl_stream *s, struct sl_addr *local, struct sl_addr *remote);
