@@ -104,7 +104,7 @@ static void h2_send(struct sl_call_private *c, const struct sl_request *req)
     enum { OWN_FIELDS = 7 };
     struct sl_h2_call *h = &c->h2;
     struct sl_field *fields = NULL;
-    size_t n = req->headers.n > 0 ? sl_head_trailers(c->pub.arena, &req->headers, &fields) : 0;
+    size_t n = sl_head_trailers(c->pub.arena, &req->headers, &fields);
 
     h->fields = sl_arena_alloc(c->pub.arena, (n + OWN_FIELDS) * sizeof(*h->fields));
     h->is_connect = c->opts.is_upgrade && sl_str_has_token(req->upgrade, SL_STR("websocket"));

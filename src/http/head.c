@@ -255,6 +255,6 @@ size_t sl_head_response(struct sl_arena *a, const struct sl_response *res, struc
 size_t sl_head_trailers(struct sl_arena *a, const struct sl_headers *trailers,
                         struct sl_field **out)
 {
-    *out = sl_arena_alloc(a, trailers->n * sizeof(**out));
+    *out = trailers->n > 0 ? sl_arena_alloc(a, trailers->n * sizeof(**out)) : NULL;
     return put_headers(a, trailers, *out);
 }

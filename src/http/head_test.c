@@ -241,6 +241,7 @@ static void responses_become_fields(void)
                  SL_STR(":status=200|"));
     sl_check_str(response(101, SL_LENGTH_UNKNOWN, "Sec-WebSocket-Protocol", "chat"),
                  SL_STR(":status=200|sec-websocket-protocol=chat|"));
+    sl_check(sl_head_trailers(&(struct sl_arena){0}, &trailers, &fields) == 0);
     sl_headers_add(&trailers, &arena, SL_STR("X-Sum"), SL_STR("1"));
     sl_headers_add(&trailers, &arena, SL_STR("Connection"), SL_STR("x"));
     n = sl_head_trailers(&arena, &trailers, &fields);
