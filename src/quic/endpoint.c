@@ -10,7 +10,7 @@ const struct sl_quic_settings sl_quic_settings_default = {
     .conn_window = 256 * 1024,
     .max_stream_window = 6 * 1024 * 1024,
     .max_conn_window = 16 * 1024 * 1024,
-    .retry_above = 256,
+    .retry_above = 32,
     .max_handshakes = 2048,
     .resets_per_second = 100,
 };
