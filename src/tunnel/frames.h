@@ -5,8 +5,8 @@
  * What leaves: control frames first, in their order; then DATA and datagrams as the schedule says,
  * some 128 KiB at a time, so that a frame that is urgent waits behind no more than that. CLOSE
  * follows the last DATA of its stream in the same order. What arrives is bounded by the windows of
- * the streams and the limits of the codec; control frames that we owe (PONG, credit, RESET) are
- * bounded by not reading on while too many wait.
+ * the streams and the limits of the codec. Control frames and reading are the channel's
+ * (tunnel/channel.h).
  */
 #ifndef SL_TUNNEL_FRAMES_H
 #define SL_TUNNEL_FRAMES_H
@@ -14,8 +14,7 @@
 #include "tunnel/tunnel.h"
 
 enum {
-    SL_FRAMES_BATCH = 128 * 1024,        /* bytes of one write to the stream below */
-    SL_FRAMES_CONTROL_HIGH = 256 * 1024, /* waiting control frames above which nothing is read */
+    SL_FRAMES_BATCH = 128 * 1024,     /* bytes of one write to the stream below */
     SL_FRAMES_DATAGRAMS = 256 * 1024, /* waiting datagrams above which further ones are dropped */
 };
 

@@ -1,6 +1,7 @@
 /*
  * The inside of a tunnel, for the files of this folder: tunnel.c (the set of streams and its link),
- * stream.c (one stream as its holder sees it), frames.c (the link over TLS).
+ * stream.c (one stream as its holder sees it), frames.c (the link over TLS), quic_link.c (the link
+ * over QUIC), channel.c (what both links have in common).
  *
  *     holder --write--> stream.out --peek, sent--> link ~~~> link --arrived--> stream.in --> holder
  *            <--------------------- credit <~~~ passed -------------------------
@@ -18,7 +19,8 @@
 struct sl_tunnel_stream;
 struct sl_tunnel_link;
 
-/* What a link does for the tunnel. None of these calls back. */
+/* What a link does for the tunnel. None of these calls back; those of the second part may be NULL.
+ */
 struct sl_tunnel_link_ops {
     void (*open)(struct sl_tunnel_link *l, struct sl_tunnel_stream *s);
     /* Tells that `n` more bytes may come, 0 for none; between sluices that resume, what has
@@ -30,6 +32,14 @@ struct sl_tunnel_link_ops {
     int (*send)(struct sl_tunnel_link *l, const struct sl_frame *f);
     size_t (*waiting)(const struct sl_tunnel_link *l); /* bytes of control frames */
     void (*free)(struct sl_tunnel_link *l);
+
+    /* A stream that the peer knew over an earlier link goes on. */
+    void (*go_on)(struct sl_tunnel_link *l, struct sl_tunnel_stream *s);
+    /* sl_tunnel_stream_wants() may have changed. */
+    void (*read)(struct sl_tunnel_link *l, struct sl_tunnel_stream *s);
+    /* The stream is no more; `is_complete`: both directions have ended. */
+    void (*leave)(struct sl_tunnel_link *l, struct sl_tunnel_stream *s, bool is_complete);
+    bool has_flow_control; /* of its own: windows hold nobody back */
 };
 
 struct sl_tunnel_link {
@@ -66,6 +76,7 @@ struct sl_tunnel_stream {
     uint8_t key[4];           /* the id, as the map wants it */
     uint32_t id;
     struct sl_flow flow;
+    void *on_link; /* what the link keeps for it */
     struct sl_sendq out;
     uint64_t out_base; /* bytes since the begin that are not in `out` any more */
     uint64_t credit;   /* bytes that we may send */
@@ -95,6 +106,15 @@ struct sl_tunnel_stream *sl_tunnel_find(const struct sl_tunnel *t, uint32_t id);
 /* The peer opens a stream: the handler gets it. 0; SL_E_PROTOCOL when the id is in use (attack
  * U-04); SL_E_REFUSED when there are too many, or nobody takes streams: reset it. */
 int sl_tunnel_opened(struct sl_tunnel *t, uint32_t id, struct sl_str opening);
+/* The same without the handler, which the link tells when it is ready for the stream to be used. */
+int sl_tunnel_admit(struct sl_tunnel_stream **out, struct sl_tunnel *t, uint32_t id);
+/* The next id that is free. */
+uint32_t sl_tunnel_next_id(struct sl_tunnel *t);
+/* Ids wrap around: was `a` given out after `b`? */
+static inline bool sl_tunnel_is_newer(uint32_t a, uint32_t b)
+{
+    return (int32_t)(a - b) > 0;
+}
 /* Takes the link and makes it the tunnel's; then, when the streams may use it: what waits is
  * announced to it. */
 void sl_tunnel_attach(struct sl_tunnel *t, struct sl_tunnel_link *link);
@@ -124,6 +144,9 @@ int sl_tunnel_stream_acked(struct sl_tunnel_stream *s, uint64_t receipt);
 void sl_tunnel_stream_rewind(struct sl_tunnel_stream *s, uint64_t granted);
 /* Bytes that may be sent now. */
 size_t sl_tunnel_stream_sendable(const struct sl_tunnel_stream *s);
+/* Somebody reads, and nothing waits here: a link that can leave bytes where they are need not
+ * otherwise deliver them. */
+bool sl_tunnel_stream_wants(const struct sl_tunnel_stream *s);
 
 extern const struct sl_stream_ops sl_tunnel_stream_ops;
 

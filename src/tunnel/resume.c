@@ -39,7 +39,7 @@ static int go_back(struct sl_tunnel *t, const struct sl_resume_entry *e)
 static void judge_unlisted(struct sl_tunnel *t, struct sl_tunnel_stream *s,
                            const struct sl_resume *peer)
 {
-    if (t->is_edge && s->id > peer->last_id && s->opening != NULL) {
+    if (t->is_edge && sl_tunnel_is_newer(s->id, peer->last_id) && s->opening != NULL) {
         sl_tunnel_stream_rewind(s, SL_WINDOW_FIRST);
         s->is_opened = false;
     } else if (s->fin_sent && s->fin_arrived) {

@@ -1,23 +1,30 @@
-/* Links that break at any moment, and streams that go on at the exact byte. */
-#include "tunnel/tunnel.h"
-
-#include <stdlib.h>
-#include "base/check.h"
+/* Links that break at any moment, and streams that go on at the exact byte, over whatever comes
+   next. */
+#include <stdio.h>
 #include "net/pair.h"
+#include "quic/test_net.h"
+#include "tunnel/test_quic.h"
 
-enum { N_STREAMS = 12, N_SEEDS = 25, TURNS = 20, LONGEST = 60000 /* tens of bytes */ };
+enum { N_STREAMS = 12, N_SEEDS = 15, TURNS = 20, LONGEST = 60000 /* tens of bytes */ };
 
 /* One end of a stream: sends a pattern of its own, checks that of the other end. */
 struct end {
     struct sl_stream *stream;
     uint64_t n_out, n_in, wants; /* bytes; wants: to send in all */
     unsigned seed_out, seed_in;
-    bool got_fin;
+    bool got_fin, was_seen;
     int n_wrong, code;
 };
 
 static const uint8_t ticket[SL_RESUME_TICKET] = "ticket of a test";
 
+/* What the next link may be. */
+enum carriers { BY_FRAMES, BY_QUIC, BY_BOTH };
+
+static struct test_net net;
+static struct test_quic quic;
+static struct sl_addr hub_at;
+static enum carriers carriers;
 static struct sl_loop *loop;
 static struct sl_tunnel *edge, *hub;
 static struct end visitors[N_STREAMS], targets[N_STREAMS];
@@ -41,7 +48,8 @@ static void send_more(struct end *e)
 {
     static uint8_t bytes[30000];
 
-    while (e->stream != NULL && !e->stream->is_writing && !e->stream->sent_fin) {
+    while (e->stream != NULL && e->stream->error == 0 && !e->stream->is_writing &&
+           !e->stream->sent_fin) {
         size_t n = roll(sizeof(bytes)) + 1;
 
         n = (size_t)SL_MIN((uint64_t)n, e->wants - e->n_out);
@@ -84,12 +92,16 @@ static const struct sl_stream_handler handler = {on_data, on_fin, on_written, on
 
 static void on_stream(void *user, struct sl_stream *s, struct sl_str opening)
 {
-    int i = atoi(opening.p);
-    struct end *e = &targets[i];
+    struct end *e;
+    int i = -1;
 
     (void)user;
-    sl_assert(e->stream == NULL && i < N_STREAMS);
+    sl_assert(sscanf(opening.p, "PROXY TCP4 192.0.2.1 198.51.100.2 %d 443", &i) == 1);
+    e = &targets[i];
+    sl_assert(i >= 0 && i < N_STREAMS);
+    sl_check(!e->was_seen); /* a target must never get the same visitor twice */
     *e = (struct end){.stream = s,
+                      .was_seen = true,
                       .wants = roll(LONGEST) * 10 + 1,
                       .seed_out = 100u + (unsigned)i,
                       .seed_in = (unsigned)i};
@@ -122,32 +134,57 @@ static struct sl_tunnel *make(bool is_edge, const uint8_t with[SL_RESUME_TICKET]
     return sl_tunnel_new(&opts);
 }
 
+/* So many times something happens. */
 static void turn(int n)
 {
-    for (int i = 0; i < n && sl_loop_turn(loop, false); i++)
-        ;
+    for (int i = 0; i < n; i++) {
+        uint64_t next = test_net_next(&net);
+
+        if (!sl_loop_turn(loop, false) && next == SL_QUIC_NEVER)
+            return;
+        if (next != SL_QUIC_NEVER)
+            test_net_move(&net, next);
+    }
+}
+
+/* All that can happen, with what a network that loses datagrams needs for it. */
+static void settle(void)
+{
+    (void)test_net_run(&net, 5000, NULL, NULL);
 }
 
 /* --- links --- */
 
-static void join_first(void)
-{
-    struct sl_stream *ends[2];
+static bool is_by_quic; /* the newest link */
 
-    sl_pair_new(ends, loop, 16 * 1024);
-    sl_tunnel_attach_frames(edge, &ends[0], NULL, 0);
-    sl_tunnel_attach_frames(hub, &ends[1], NULL, 0);
+static void choose_link(void)
+{
+    is_by_quic = carriers == BY_QUIC || (carriers == BY_BOTH && roll(2) == 0);
 }
 
 /* What a hub does with a link before it knows whose it is: reads the RESUME. */
 struct lobby {
     struct sl_stream *stream;
+    struct test_quic_side *side; /* of a connection; NULL: the stream is all */
     struct sl_frame_reader reader;
 };
 
+static struct lobby lobby;
+static int n_resumed[2]; /* links over frames, and over QUIC */
+
+static void leave_lobby(void)
+{
+    sl_frame_reader_clear(&lobby.reader);
+    if (lobby.side == NULL)
+        sl_stream_free(&lobby.stream, SL_CLOSE_ABORT);
+    else
+        test_quic_side_drop(lobby.side);
+    lobby = (struct lobby){0};
+}
+
 static void on_lobby_data(struct sl_stream *s, const uint8_t *bytes, size_t len)
 {
-    struct lobby *l = s->user;
+    struct lobby *l = &lobby;
     struct sl_resume peer;
     struct sl_frame f;
 
@@ -155,17 +192,19 @@ static void on_lobby_data(struct sl_stream *s, const uint8_t *bytes, size_t len)
         return;
     sl_check(f.type == SL_FRAME_RESUME && sl_resume_parse(f.bytes, f.len, &peer) == 0);
     sl_stream_read(s, false);
-    sl_tunnel_resume_frames(hub, &l->stream, &peer, bytes, len);
-    sl_frame_reader_clear(&l->reader);
+    n_resumed[l->side != NULL]++;
+    if (l->side == NULL)
+        sl_tunnel_resume_frames(hub, &l->stream, &peer, bytes, len);
+    else
+        sl_tunnel_resume_quic(hub, &l->side->quic, &l->side->control, &peer, bytes, len);
+    leave_lobby();
 }
 
 static void on_lobby_error(struct sl_stream *s, int code)
 {
-    struct lobby *l = s->user;
-
+    (void)s;
     (void)code;
-    sl_frame_reader_clear(&l->reader);
-    sl_stream_free(&l->stream, SL_CLOSE_ABORT);
+    leave_lobby();
 }
 
 static void on_lobby_fin(struct sl_stream *s)
@@ -175,19 +214,85 @@ static void on_lobby_fin(struct sl_stream *s)
 
 static const struct sl_stream_handler lobby_handler = {on_lobby_data, on_lobby_fin, on_written,
                                                        on_lobby_error, NULL};
-static struct lobby lobby;
+
+static void enter_lobby(struct sl_stream *s, struct test_quic_side *side)
+{
+    lobby = (struct lobby){.stream = s, .side = side};
+    sl_stream_set_handler(s, &lobby_handler, NULL);
+    sl_stream_read(s, true);
+}
+
+static bool is_first; /* no link was there before */
+
+static void on_edge(struct test_quic_side *side)
+{
+    struct sl_frame pong = {.type = SL_FRAME_PONG};
+
+    if (!is_first) {
+        sl_tunnel_resume_quic(edge, &side->quic, &side->control, NULL, NULL, 0);
+        return;
+    }
+    sl_tunnel_attach_quic(edge, &side->quic, &side->control, NULL, 0);
+    sl_check(sl_tunnel_send(edge, &pong) == 0);
+}
+
+static void on_hub(struct test_quic_side *side)
+{
+    if (is_first)
+        sl_tunnel_attach_quic(hub, &side->quic, &side->control, NULL, 0);
+    else
+        enter_lobby(side->control, side);
+}
+
+static bool is_joined(void *user)
+{
+    (void)user;
+    return sl_tunnel_is_up(edge) && sl_tunnel_is_up(hub);
+}
+
+static void join_first(void)
+{
+    struct sl_stream *ends[2];
+
+    choose_link();
+    if (is_by_quic) {
+        is_first = true;
+        test_quic_connect(&quic, &hub_at);
+        sl_check(test_net_run(&net, 60000, is_joined, NULL));
+        is_first = false;
+        return;
+    }
+    sl_pair_new(ends, loop, 16 * 1024);
+    sl_tunnel_attach_frames(edge, &ends[0], NULL, 0);
+    sl_tunnel_attach_frames(hub, &ends[1], NULL, 0);
+}
+
+/* An attempt that was given up must not arrive after the next one. */
+static void lose_all_datagrams(void)
+{
+    sl_list_each(&net.under_way, it)
+    {
+        sl_link_remove(it);
+        sl_free(sl_container_of(it, struct test_datagram, link));
+    }
+}
 
 static void join_again(void)
 {
     struct sl_stream *ends[2];
 
-    if (lobby.stream != NULL)
-        on_lobby_error(lobby.stream, 0);
+    leave_lobby();
+    test_quic_side_drop(&quic.edge);
+    test_quic_side_drop(&quic.hub);
+    lose_all_datagrams();
+    choose_link();
+    if (is_by_quic) {
+        test_quic_connect(&quic, &hub_at);
+        return;
+    }
     sl_pair_new(ends, loop, 16 * 1024);
     sl_tunnel_resume_frames(edge, &ends[0], NULL, NULL, 0);
-    lobby = (struct lobby){.stream = ends[1]};
-    sl_stream_set_handler(ends[1], &lobby_handler, &lobby);
-    sl_stream_read(ends[1], true);
+    enter_lobby(ends[1], NULL);
 }
 
 /* --- the checks --- */
@@ -205,11 +310,11 @@ static void set_up(void)
 static void open_visitor(int i)
 {
     struct end *e = &visitors[i];
-    char opening[8];
+    char opening[64];
 
     *e = (struct end){
         .wants = roll(LONGEST) * 10 + 1, .seed_out = (unsigned)i, .seed_in = 100u + (unsigned)i};
-    snprintf(opening, sizeof(opening), "%d", i);
+    snprintf(opening, sizeof(opening), "PROXY TCP4 192.0.2.1 198.51.100.2 %d 443\r\n", i);
     e->stream = sl_tunnel_open(edge, sl_str_c(opening), &handler, e);
 }
 
@@ -221,6 +326,13 @@ static size_t n_left(const struct sl_tunnel *t)
     return stats.n_streams;
 }
 
+static bool aborts; /* ends go away at random */
+
+static bool has_ended(const struct end *e)
+{
+    return e->stream == NULL || e->code != 0 || (e->got_fin && e->stream->sent_fin);
+}
+
 /* Both ends do something; true when there is nothing left to do. */
 static bool step(void)
 {
@@ -230,9 +342,13 @@ static bool step(void)
         struct end *both[] = {&visitors[i], &targets[i]};
 
         for (int k = 0; k < 2; k++) {
-            if (both[k]->stream == NULL || (both[k]->got_fin && both[k]->stream->sent_fin))
+            if (has_ended(both[k]))
                 continue;
             is_done = false;
+            if (aborts && roll(150) == 0) {
+                sl_stream_free(&both[k]->stream, SL_CLOSE_ABORT);
+                continue;
+            }
             send_more(both[k]);
             sl_stream_read(both[k]->stream, true);
         }
@@ -266,27 +382,57 @@ static void tear_down(void)
     }
     sl_tunnel_free(edge);
     sl_tunnel_free(hub);
-    if (lobby.stream != NULL)
-        on_lobby_error(lobby.stream, 0);
+    leave_lobby();
+    test_quic_side_drop(&quic.edge);
+    test_quic_side_drop(&quic.hub);
     turn(100);
+}
+
+static void run_with_cuts(unsigned seed)
+{
+    int n_steps = 0;
+
+    dice = seed;
+    set_up();
+    for (int i = 0; i < N_STREAMS; i++)
+        open_visitor(i);
+    while (!step() && n_steps++ < 100000) {
+        /* Memory would else leave nothing to the links over QUIC. */
+        bool is_fast = carriers == BY_BOTH && !is_by_quic;
+
+        turn((int)roll(is_fast ? 3 : TURNS));
+        if (n_steps < 2000 && roll(is_joined(NULL) ? (is_fast ? 2 : 6) : 30) == 0)
+            cut_and_join();
+        if (n_steps > 2000 && !is_joined(NULL) && quic.edge.quic == NULL)
+            join_again();
+        if (n_steps > 2000) {
+            settle();                 /* time goes on for both clocks */
+            sl_loop_skip(loop, 1100); /* receipts that are owed */
+        }
+    }
+}
+
+/* Whatever is lost on the way: nobody waits for somebody who has gone. */
+static void abrupt_ends_are_heard_of_whenever_the_link_breaks(void)
+{
+    aborts = true;
+    for (unsigned seed = 1; seed <= N_SEEDS; seed++) {
+        run_with_cuts(seed);
+        sl_check(n_left(edge) == 0 && n_left(hub) == 0);
+        for (int i = 0; i < N_STREAMS; i++) {
+            sl_check(has_ended(&visitors[i]) && has_ended(&targets[i]));
+            sl_check(visitors[i].n_wrong == 0 && targets[i].n_wrong == 0);
+            sl_check(targets[i].n_in <= visitors[i].n_out);
+        }
+        tear_down();
+    }
+    aborts = false;
 }
 
 static void every_byte_arrives_once_whenever_the_link_breaks(void)
 {
     for (unsigned seed = 1; seed <= N_SEEDS; seed++) {
-        int n_steps = 0;
-
-        dice = seed;
-        set_up();
-        for (int i = 0; i < N_STREAMS; i++)
-            open_visitor(i);
-        while (!step() && n_steps++ < 100000) {
-            turn((int)roll(TURNS));
-            if (n_steps < 2000 && roll(6) == 0)
-                cut_and_join();
-            if (n_steps > 2000)
-                sl_loop_skip(loop, 1100); /* receipts that are owed */
-        }
+        run_with_cuts(seed);
         sl_check(n_targets == N_STREAMS);
         check_all();
         tear_down();
@@ -302,13 +448,13 @@ static void streams_end_when_the_hub_has_forgotten_them(void)
     set_up();
     open_visitor(0);
     send_more(&visitors[0]);
-    turn(100);
+    settle();
     sl_tunnel_free(hub);
     targets[0].code = 0;
     hub = make(false, other);
-    turn(100);
+    settle();
     join_again();
-    turn(100);
+    settle();
     sl_check(visitors[0].code == SL_E_RESET && n_left(edge) == 0);
     tear_down();
 }
@@ -318,12 +464,12 @@ static void streams_end_when_the_tunnel_gives_up(void)
     dice = 1;
     set_up();
     open_visitor(0);
-    turn(100);
+    settle();
     sl_tunnel_detach(edge, SL_E_TIMEOUT, "no answer");
-    turn(100);
+    settle();
     sl_check(visitors[0].code == 0 && n_down == 2);
     sl_tunnel_give_up(edge);
-    turn(100);
+    settle();
     sl_check(visitors[0].code == SL_E_TIMEOUT);
     tear_down();
 }
@@ -335,13 +481,13 @@ static void an_abrupt_end_in_the_meantime_is_heard_of(void)
     set_up();
     open_visitor(0);
     open_visitor(1);
-    turn(100);
+    settle();
     sl_tunnel_detach(edge, SL_E_TIMEOUT, "no answer");
-    turn(100);
+    settle();
     sl_stream_free(&visitors[0].stream, SL_CLOSE_ABORT);
     sl_stream_free(&targets[1].stream, SL_CLOSE_ABORT);
     join_again();
-    turn(100);
+    settle();
     sl_check(targets[0].code == SL_E_RESET && visitors[1].code == SL_E_RESET);
     sl_check(n_left(edge) == 0 && n_left(hub) == 0);
     tear_down();
@@ -358,7 +504,7 @@ static void a_peer_that_claims_too_much_is_cut_off(void)
     dice = 1;
     set_up();
     open_visitor(0);
-    turn(100);
+    settle();
     sl_resume_begin(&payload, ticket, 1);
     sl_resume_add(&payload, &e);
     sl_check(sl_resume_parse(sl_buf_at(&payload), sl_buf_len(&payload), &peer) == 0);
@@ -367,18 +513,43 @@ static void a_peer_that_claims_too_much_is_cut_off(void)
     sl_check(!sl_tunnel_is_up(hub));
     sl_stream_free(&ends[1], SL_CLOSE_ABORT);
     sl_buf_clear(&payload);
-    turn(100);
+    settle();
     tear_down();
+}
+
+static void make_network(void)
+{
+    test_net_init(&net, 1);
+    net.loss = 10;
+    net.jitter = 10 * SL_QUIC_MS; /* streams come in another order than they were opened in */
+    loop = net.loop;
+    test_quic_init(&quic, loop);
+    quic.on_edge = on_edge;
+    quic.on_hub = on_hub;
+    quic.streams.settings.idle_timeout = 30 * 1000;
+    quic.streams.server.endpoint =
+        test_net_endpoint(&net, "10.0.0.1", 443, test_quic_opts(&quic, true));
+    quic.streams.client.endpoint =
+        test_net_endpoint(&net, "10.0.0.2", 50000, test_quic_opts(&quic, false));
+    sl_assert(sl_addr_parse(&hub_at, SL_STR("10.0.0.1"), 443) == 0);
 }
 
 int main(void)
 {
-    sl_check(sl_loop_new(&loop) == 0);
-    every_byte_arrives_once_whenever_the_link_breaks();
-    streams_end_when_the_hub_has_forgotten_them();
-    streams_end_when_the_tunnel_gives_up();
-    an_abrupt_end_in_the_meantime_is_heard_of();
+    make_network();
+    for (carriers = BY_FRAMES; carriers <= BY_BOTH; carriers++) {
+        n_resumed[0] = n_resumed[1] = 0;
+        every_byte_arrives_once_whenever_the_link_breaks();
+        sl_check((n_resumed[0] > N_SEEDS / 3) == (carriers != BY_QUIC));
+        sl_check((n_resumed[1] > N_SEEDS / 3) == (carriers != BY_FRAMES));
+        abrupt_ends_are_heard_of_whenever_the_link_breaks();
+        streams_end_when_the_hub_has_forgotten_them();
+        streams_end_when_the_tunnel_gives_up();
+        an_abrupt_end_in_the_meantime_is_heard_of();
+    }
+    carriers = BY_FRAMES;
     a_peer_that_claims_too_much_is_cut_off();
-    sl_loop_free(loop);
+    test_quic_clear(&quic);
+    test_net_clear(&net);
     return sl_check_done();
 }

@@ -18,6 +18,11 @@ enum {
 
 static void run_later(void *user);
 
+static bool has_flow_control(const struct sl_tunnel *t)
+{
+    return t->link != NULL && t->link->ops->has_flow_control;
+}
+
 static void soon(struct sl_tunnel_stream *s)
 {
     sl_loop_soon(s->stream.loop, &s->later, run_later, s);
@@ -48,6 +53,8 @@ static void leave(struct sl_tunnel_stream *s)
 
     if (t == NULL)
         return;
+    if (t->link != NULL && t->link->ops->leave != NULL)
+        t->link->ops->leave(t->link, s, s->fin_acked && s->fin_arrived);
     s->tunnel = NULL;
     sl_schedule_idle(&t->schedule, &s->flow);
     sl_window_close(&s->window, &t->in_budget);
@@ -87,7 +94,7 @@ static void on_linger_due(struct sl_deadline *d)
 struct sl_tunnel_stream *sl_tunnel_stream_new(struct sl_tunnel *t, uint32_t id)
 {
     struct sl_tunnel_stream *s = sl_zalloc(sizeof(*s));
-    uint32_t first = t->is_original ? SL_WINDOW_MAX : SL_WINDOW_FIRST;
+    uint32_t first = t->is_original && !has_flow_control(t) ? SL_WINDOW_MAX : SL_WINDOW_FIRST;
 
     if (sl_window_open(&s->window, &t->in_budget, first) < 0) {
         sl_free(s);
@@ -155,6 +162,19 @@ void sl_tunnel_stream_rewind(struct sl_tunnel_stream *s, uint64_t granted)
 
 /* --- in --- */
 
+bool sl_tunnel_stream_wants(const struct sl_tunnel_stream *s)
+{
+    return s->is_orphan || (s->stream.is_reading && sl_buf_len(&s->in) == 0);
+}
+
+static void tell_reading(struct sl_tunnel_stream *s)
+{
+    struct sl_tunnel *t = s->tunnel;
+
+    if (t != NULL && t->link != NULL && t->link->ops->read != NULL)
+        t->link->ops->read(t->link, s);
+}
+
 /* The holder has these bytes, or nobody wants them: the peer may send as many again. */
 static void pass(struct sl_tunnel_stream *s, size_t n)
 {
@@ -163,6 +183,10 @@ static void pass(struct sl_tunnel_stream *s, size_t n)
 
     if (t == NULL)
         return;
+    if (has_flow_control(t)) {
+        sl_window_pass_granted(&s->window, &t->in_budget, n);
+        return;
+    }
     credit = sl_window_pass(&s->window, &t->in_budget, n);
     if (credit > 0 && !s->fin_arrived && t->link != NULL)
         t->link->ops->credit(t->link, s, credit);
@@ -193,6 +217,7 @@ static void deliver(struct sl_tunnel_stream *s)
         return;
     }
     sl_buf_clear(&s->in);
+    tell_reading(s);
     if (s->fin_arrived && !s->stream.got_fin && s->stream.is_reading) {
         s->stream.got_fin = true;
         settle(s);
@@ -219,8 +244,11 @@ static void run_later(void *user)
 
 int sl_tunnel_stream_arrived(struct sl_tunnel_stream *s, const uint8_t *bytes, size_t len)
 {
-    int rc = s->fin_arrived ? SL_E_PROTOCOL : sl_window_receive(&s->window, len);
+    int rc;
 
+    if (has_flow_control(s->tunnel))
+        sl_window_grant(&s->window, &s->tunnel->in_budget, len);
+    rc = s->fin_arrived ? SL_E_PROTOCOL : sl_window_receive(&s->window, len);
     if (rc < 0 || len == 0)
         return rc;
     s->tunnel->stats.bytes_in += len;
@@ -258,8 +286,13 @@ void sl_tunnel_stream_fail(struct sl_tunnel_stream *s, int code)
 
 /* --- out --- */
 
+/* A link with a flow control of its own is not held back by credit, but what the peer has not said
+ * to have is kept, and has a bound. */
 size_t sl_tunnel_stream_sendable(const struct sl_tunnel_stream *s)
 {
+    if (s->tunnel != NULL && has_flow_control(s->tunnel))
+        return SL_MIN(s->out.n_unsent,
+                      SL_WINDOW_MAX - SL_MIN(s->out.n_unacked, (size_t)SL_WINDOW_MAX));
     return (size_t)SL_MIN(s->credit, (uint64_t)s->out.n_unsent);
 }
 
@@ -313,6 +346,7 @@ static int do_write(struct sl_stream *stream, const struct iovec *iov, int n_iov
 static void do_read(struct sl_stream *stream, bool on)
 {
     stream->is_reading = on;
+    tell_reading(sl_tunnel_stream_of(stream));
     if (on)
         soon(sl_tunnel_stream_of(stream));
 }
@@ -324,6 +358,7 @@ static void linger(struct sl_tunnel_stream *s)
 
     sl_buf_reset(&s->in); /* the holder may be reading these bytes just now */
     pass(s, n_waiting);
+    tell_reading(s);
     sl_deadline_set(&s->deadline, LINGER_MS);
     if (!s->stream.sent_fin)
         (void)do_write(&s->stream, NULL, 0, true);

@@ -14,7 +14,7 @@ struct sl_tunnel_stream *sl_tunnel_find(const struct sl_tunnel *t, uint32_t id)
 
 /* 0 is the tunnel's own; after 2^32 streams the count starts anew and steps over what still lives.
  */
-static uint32_t next_id(struct sl_tunnel *t)
+uint32_t sl_tunnel_next_id(struct sl_tunnel *t)
 {
     do {
         t->next_id++;
@@ -38,7 +38,7 @@ struct sl_stream *sl_tunnel_open(struct sl_tunnel *t, struct sl_str opening,
     struct sl_tunnel_stream *s;
 
     sl_assert(t->is_edge && opening.len <= SL_TUNNEL_OPENING_MAX);
-    if (t->by_id.n >= t->max_streams || (s = sl_tunnel_stream_new(t, next_id(t))) == NULL)
+    if (t->by_id.n >= t->max_streams || (s = sl_tunnel_stream_new(t, sl_tunnel_next_id(t))) == NULL)
         return NULL;
     sl_stream_set_handler(&s->stream, handler, user);
     s->opening = sl_strndup(opening.p, opening.len);
@@ -48,7 +48,7 @@ struct sl_stream *sl_tunnel_open(struct sl_tunnel *t, struct sl_str opening,
     return &s->stream;
 }
 
-int sl_tunnel_opened(struct sl_tunnel *t, uint32_t id, struct sl_str opening)
+int sl_tunnel_admit(struct sl_tunnel_stream **out, struct sl_tunnel *t, uint32_t id)
 {
     struct sl_tunnel_stream *s;
 
@@ -58,9 +58,20 @@ int sl_tunnel_opened(struct sl_tunnel *t, uint32_t id, struct sl_str opening)
         (s = sl_tunnel_stream_new(t, id)) == NULL)
         return SL_E_REFUSED;
     s->is_opened = true;
-    t->last_seen_id = SL_MAX(t->last_seen_id, id);
-    t->handler->on_stream(t->user, &s->stream, opening);
+    if (sl_tunnel_is_newer(id, t->last_seen_id))
+        t->last_seen_id = id;
+    *out = s;
     return 0;
+}
+
+int sl_tunnel_opened(struct sl_tunnel *t, uint32_t id, struct sl_str opening)
+{
+    struct sl_tunnel_stream *s;
+    int rc = sl_tunnel_admit(&s, t, id);
+
+    if (rc == 0)
+        t->handler->on_stream(t->user, &s->stream, opening);
+    return rc;
 }
 
 uint32_t sl_tunnel_stream_id(const struct sl_stream *s)
@@ -134,6 +145,8 @@ void sl_tunnel_start(struct sl_tunnel *t)
 
         if (!s->is_opened)
             announce(t, s);
+        else if (t->link->ops->go_on != NULL)
+            t->link->ops->go_on(t->link, s);
         sl_tunnel_stream_credit(s, 0); /* it may have something to say already */
     }
 }

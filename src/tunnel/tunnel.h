@@ -1,8 +1,9 @@
 /*
  * A tunnel: the streams between one edge and its hub, whatever carries them. Each stream is a
  * struct sl_stream (net/stream.h) for whoever holds its end; a link (frames over TLS in
- * tunnel/frames.h, QUIC later) moves their bytes. The tunnel outlives its links: between two
- * sluices the streams wait when a link is lost, and go on at the exact byte with the next one.
+ * tunnel/frames.h, QUIC in tunnel/quic_link.h) moves their bytes. The tunnel outlives its links:
+ * between two sluices the streams wait when a link is lost, and go on at the exact byte with the
+ * next one.
  *
  * Not here: who may connect, what the ports are, where a stream goes. The handler is told of what
  * arrives and decides.
@@ -71,6 +72,13 @@ void sl_tunnel_attach_frames(struct sl_tunnel *t, struct sl_stream **below, cons
  */
 void sl_tunnel_resume_frames(struct sl_tunnel *t, struct sl_stream **below,
                              const struct sl_resume *peer, const uint8_t *first, size_t n_first);
+/* The same over a QUIC connection (tunnel/quic_link.h), which is taken, with its control stream. */
+struct sl_tunnel_quic;
+void sl_tunnel_attach_quic(struct sl_tunnel *t, struct sl_tunnel_quic **quic,
+                           struct sl_stream **control, const uint8_t *first, size_t n_first);
+void sl_tunnel_resume_quic(struct sl_tunnel *t, struct sl_tunnel_quic **quic,
+                           struct sl_stream **control, const struct sl_resume *peer,
+                           const uint8_t *first, size_t n_first);
 /* No further link will come: ends the streams that wait, with on_error(SL_E_TIMEOUT). */
 void sl_tunnel_give_up(struct sl_tunnel *t);
 bool sl_tunnel_is_up(const struct sl_tunnel *t);

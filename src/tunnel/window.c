@@ -71,6 +71,23 @@ uint32_t sl_window_pass(struct sl_window *w, struct sl_window_budget *b, size_t 
     return (uint32_t)credit;
 }
 
+void sl_window_grant(struct sl_window *w, struct sl_window_budget *b, size_t n)
+{
+    w->granted += n;
+    b->committed += n;
+}
+
+void sl_window_pass_granted(struct sl_window *w, struct sl_window_budget *b, size_t n)
+{
+    uint64_t ahead = w->granted - w->received,
+             missing = SL_WINDOW_FIRST - SL_MIN(ahead, (uint64_t)SL_WINDOW_FIRST);
+
+    sl_assert(n <= w->received - w->passed);
+    w->passed += n;
+    b->committed -= n;
+    sl_window_grant(w, b, (size_t)SL_MIN(missing, (uint64_t)n));
+}
+
 uint64_t sl_window_add(uint64_t left, uint32_t credit)
 {
     return left > UINT64_MAX - credit ? UINT64_MAX : left + credit;

@@ -50,6 +50,13 @@ int sl_window_receive(struct sl_window *w, size_t n);
  * frame. */
 uint32_t sl_window_pass(struct sl_window *w, struct sl_window_budget *b, size_t n);
 
+/* For a link with a flow control of its own (QUIC), where windows hold nobody back but have to be
+ * right when the stream goes on over one that has none: grants `n` bytes that are about to arrive,
+ * and passes on what has. What the sender may send beyond what has arrived is the same before and
+ * after, or a first window, if that is more. */
+void sl_window_grant(struct sl_window *w, struct sl_window_budget *b, size_t n);
+void sl_window_pass_granted(struct sl_window *w, struct sl_window_budget *b, size_t n);
+
 /* The sending side is a number: adds credit, without wrapping around. */
 uint64_t sl_window_add(uint64_t left, uint32_t credit);
 

@@ -108,6 +108,40 @@ static void an_eager_window_gives_back_everything_that_was_passed_on(void)
     sl_check(sl_window_pass(&w, &b, 6) == 10);
 }
 
+/* A link with its own flow control: any number of bytes comes and goes, and then one without it
+ * takes over. */
+static void a_granted_window_is_as_open_as_before(void)
+{
+    struct sl_window_budget b = budget();
+    struct sl_window w;
+
+    sl_check(sl_window_open(&w, &b, SL_WINDOW_FIRST) == 0);
+    for (int i = 0; i < 10; i++) {
+        sl_window_grant(&w, &b, MB);
+        sl_check(sl_window_receive(&w, MB) == 0 && b.committed == SL_WINDOW_FIRST + MB);
+        sl_window_pass_granted(&w, &b, MB);
+        sl_check(b.committed == SL_WINDOW_FIRST);
+    }
+    sl_check(w.granted - w.received == SL_WINDOW_FIRST);
+    sl_window_close(&w, &b);
+    sl_check(b.committed == 0);
+}
+
+/* Its bytes came while windows counted, and are passed on when they do not. */
+static void a_full_window_opens_again(void)
+{
+    struct sl_window_budget b = budget();
+    struct sl_window w;
+
+    sl_check(sl_window_open(&w, &b, SL_WINDOW_FIRST) == 0);
+    sl_check(sl_window_receive(&w, SL_WINDOW_FIRST) == 0);
+    sl_window_pass_granted(&w, &b, 100);
+    sl_check(w.granted - w.received == 100 && b.committed == SL_WINDOW_FIRST);
+    sl_window_pass_granted(&w, &b, SL_WINDOW_FIRST - 100);
+    sl_check(w.granted - w.received == SL_WINDOW_FIRST && b.committed == SL_WINDOW_FIRST);
+    sl_window_close(&w, &b);
+}
+
 static void credit_does_not_wrap_around(void)
 {
     sl_check(sl_window_add(5, 10) == 15);
@@ -122,6 +156,8 @@ int main(void)
     the_budget_holds_for_any_number_of_streams();
     a_stream_beyond_the_budget_is_refused();
     an_eager_window_gives_back_everything_that_was_passed_on();
+    a_granted_window_is_as_open_as_before();
+    a_full_window_opens_again();
     credit_does_not_wrap_around();
     return sl_check_done();
 }
