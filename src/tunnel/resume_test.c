@@ -493,6 +493,34 @@ static void an_abrupt_end_in_the_meantime_is_heard_of(void)
     tear_down();
 }
 
+/* Its reset can tell nobody which stream it was: the control stream does. */
+static void a_stream_that_waits_for_a_quic_stream_can_end(void)
+{
+    uint32_t *max = &quic.streams.settings.max_streams_bidi, usual = *max;
+
+    dice = 1;
+    set_up();
+    open_visitor(0);
+    open_visitor(1);
+    settle();
+    sl_check(n_targets == 2);
+    *max = 1; /* the control stream */
+    sl_quic_endpoint_set_settings(quic.streams.server.endpoint, &quic.streams.settings);
+    sl_tunnel_detach(edge, SL_E_TIMEOUT, "no answer");
+    settle();
+    join_again();
+    settle();
+    sl_check(is_joined(NULL));
+    sl_stream_free(&visitors[0].stream, SL_CLOSE_ABORT);
+    sl_stream_free(&targets[1].stream, SL_CLOSE_ABORT);
+    settle();
+    sl_check(targets[0].code == SL_E_RESET && visitors[1].code == SL_E_RESET);
+    sl_check(n_left(edge) == 0 && n_left(hub) == 0);
+    tear_down();
+    *max = usual;
+    sl_quic_endpoint_set_settings(quic.streams.server.endpoint, &quic.streams.settings);
+}
+
 /* What cannot be true ends the link, not the process. */
 static void a_peer_that_claims_too_much_is_cut_off(void)
 {
@@ -547,6 +575,8 @@ int main(void)
         streams_end_when_the_tunnel_gives_up();
         an_abrupt_end_in_the_meantime_is_heard_of();
     }
+    carriers = BY_QUIC;
+    a_stream_that_waits_for_a_quic_stream_can_end();
     carriers = BY_FRAMES;
     a_peer_that_claims_too_much_is_cut_off();
     test_quic_clear(&quic);
