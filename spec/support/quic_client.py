@@ -140,6 +140,8 @@ class Client(QuicConnectionProtocol):
         await bind(self, options)
         if new_id:
             self._quic.change_connection_id()
+        else:
+            self._quic.send_ping(0)  # who only listens would not show where he is now
         old.close()
         self.transmit()
         tell("rebound", port=self._transport.get_extra_info("sockname")[1])
