@@ -132,7 +132,10 @@ class Client(QuicConnectionProtocol):
         self.transmit()
 
     async def do_stop(self, id, code):
-        self._quic.stop_stream(self.streams[id], code)
+        try:
+            self._quic.stop_stream(self.streams[id], code)
+        except ValueError:
+            pass  # the answer to our reset was here first
         self.transmit()
 
     async def do_rebind(self, new_id=False, **options):
