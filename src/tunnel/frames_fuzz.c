@@ -71,6 +71,12 @@ static void check(const struct sl_tunnel *t)
     sl_assert(stats.n_streams <= 2 * STREAMS_MAX);
 }
 
+static void free_held(void)
+{
+    for (; n_held > 0; n_held--)
+        sl_stream_free(&held[n_held - 1], n_held % 2 == 0 ? SL_CLOSE_LINGER : SL_CLOSE_ABORT);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 {
     struct sl_tunnel_opts opts = {.handler = &hub, .max_streams = 2 * STREAMS_MAX};
@@ -93,9 +99,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
         turns();
         check(t);
     }
-    for (int i = 0; i < n_held; i++)
-        sl_stream_free(&held[i], i % 2 == 0 ? SL_CLOSE_LINGER : SL_CLOSE_ABORT);
+    free_held();
     turns();
+    free_held(); /* what was still under way may have opened more */
     sl_tunnel_free(t);
     sl_stream_free(&ends[1], SL_CLOSE_ABORT);
     sl_loop_free(loop);
