@@ -21,6 +21,8 @@ enum {
     SL_HOOK_REQUEST = 4,
     SL_HOOK_RESPONSE = 8,
     SL_HOOK_DONE = 16,
+    SL_HOOK_STREAM = 32,
+    SL_HOOK_EDGE = 64,
 };
 
 enum sl_verdict_kind {
@@ -71,6 +73,14 @@ struct sl_done {
     const char *error; /* NULL: none */
 };
 
+/* Facts of on_edge, valid during the call. */
+struct sl_edge_facts {
+    const char *event; /* "authenticated" (the verdict counts), "up", "down" */
+    struct sl_str id;
+    struct sl_addr remote;
+    const char *transport; /* "tls" or "quic" */
+};
+
 struct sl_hooks {
     unsigned present;
     void *host;
@@ -84,6 +94,12 @@ struct sl_hooks {
     int (*on_response)(void *host, struct sl_hook_slot *slot, struct sl_exchange *ex,
                        struct sl_response *res, struct sl_str target, struct sl_verdict *v);
     void (*on_done)(void *host, const struct sl_done *done);
+    /* A stream or a UDP session of a tunnel opens (peer->edge says whose); does not wait. NONE: the
+     * routes decide; TARGET: raw bytes to that host and port; DENY. */
+    int (*on_stream)(void *host, struct sl_hook_slot *slot, const struct sl_peer *peer, bool is_udp,
+                     struct sl_verdict *v);
+    int (*on_edge)(void *host, struct sl_hook_slot *slot, const struct sl_edge_facts *edge,
+                   struct sl_verdict *v);
     /* The object of this slot ends: its handles go stale, a waiting task is cancelled. Called when
      * slot->script is not NULL. */
     void (*forget)(void *host, struct sl_hook_slot *slot);

@@ -16,6 +16,7 @@
 #include "proxy/hooks.h"
 #include "quic/quic.h"
 #include "route/snapshot.h"
+#include "tunnel/edge.h"
 
 struct sl_proxy;
 
@@ -67,6 +68,9 @@ struct sl_proxy_opts {
        route of it, which is no work for a loop that serves requests. NULL: it is let go of here. */
     void (*release_snapshot)(void *user, struct sl_snapshot *snapshot);
     struct sl_proxy_quic quic;
+    /* The edge with this name (a target says it), on this thread; NULL: there is none. May be NULL
+     * itself. */
+    struct sl_edge *(*find_edge)(void *user, struct sl_str name);
     void *user;
 };
 
@@ -93,6 +97,23 @@ void sl_proxy_listen_quic(struct sl_proxy *p, int fd, uint16_t port);
 void sl_proxy_unlisten_quic(struct sl_proxy *p, uint16_t port);
 /* A datagram that another worker has forwarded. */
 void sl_proxy_receive(struct sl_proxy *p, uint16_t port, const struct sl_udp_packet *packet);
+/* Who comes through a tunnel. Copied. */
+struct sl_tunnelled {
+    struct sl_addr remote, local; /* the visitor, and what he called */
+    uint16_t port;                /* of the edge: what routes match */
+    struct sl_str edge;           /* its id */
+};
+/* A stream of a hub (tunnel/hub.h), which is taken: goes on as if it had been accepted here. Routes
+ * for tunnels match it, and those for everybody. */
+void sl_proxy_take_stream(struct sl_proxy *p, struct sl_stream **stream,
+                          const struct sl_tunnelled *from);
+/* The same for a UDP session. */
+void sl_proxy_take_session(struct sl_proxy *p, struct sl_session **session,
+                           const struct sl_tunnelled *from);
+/* Raw UDP on a port: datagrams become sessions by visitor. Takes the socket. */
+void sl_proxy_listen_udp(struct sl_proxy *p, int fd, uint16_t port);
+void sl_proxy_unlisten_udp(struct sl_proxy *p, uint16_t port);
+
 /* No new connections; idle ones close now, the others after their exchange. `on_drained` comes once
  * when none is left. */
 void sl_proxy_drain(struct sl_proxy *p, void (*on_drained)(void *user), void *user);

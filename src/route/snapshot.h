@@ -61,6 +61,7 @@ struct sl_header_match {
 struct sl_target_spec {
     struct sl_str host;      /* name or literal */
     struct sl_str unix_path; /* instead of host and port */
+    struct sl_str tunnel;    /* instead: the name of an edge (tunnel/edge.h); raw routes only */
     uint16_t port;           /* 0: the port the connection came in on ("preserve") */
     int priority;
     unsigned weight; /* 0 counts as 1; at most 65535 */
@@ -96,6 +97,8 @@ struct sl_route_spec {
     size_t n_headers;
     enum sl_transport transport;
     enum sl_protocol protocol;
+    /* Only for what comes through a tunnel: its ports are not listened on. */
+    bool is_tunnelled;
 
     enum sl_action_kind action;
     const struct sl_target_spec *targets;
@@ -137,7 +140,7 @@ struct sl_route_spec {
    tls_verify) in this process, in every route and snapshot that has such a target, and is never
    given to another one: the key of connection pools. */
 struct sl_target {
-    struct sl_str host, unix_path; /* host in lower case, IPv6 without brackets */
+    struct sl_str host, unix_path, tunnel; /* host in lower case, IPv6 without brackets */
     uint16_t port;
     bool tls, tls_verify;
     uint32_t id;
@@ -158,6 +161,7 @@ struct sl_route {
     struct sl_str name;
     enum sl_transport transport;
     enum sl_protocol protocol;
+    bool is_tunnelled;
     enum sl_action_kind action;
     enum sl_tls_mode tls;
     void *tls_data;
@@ -216,6 +220,7 @@ void sl_route_unref(struct sl_route *r);
 struct sl_route_query {
     uint16_t port;
     enum sl_transport transport;
+    bool is_tunnelled;        /* came through a tunnel: finds routes for tunnels, too */
     struct sl_str host;       /* normalized: lower case, no port, no trailing dot; empty: no name */
     struct sl_str path;       /* without query; ignored by sl_snapshot_find_tls */
     const uint8_t *client_ip; /* 16 bytes */
@@ -242,6 +247,9 @@ struct sl_port_info {
     bool has_tls, has_plain;     /* routes with and without TLS */
     bool has_passthrough; /* the ClientHello has to be read before it is clear who terminates */
     bool has_raw;         /* SL_PROTOCOL_TCP routes without TLS: no HTTP parsing */
+    bool has_udp;         /* raw routes with UDP: plain datagrams are taken */
+    enum sl_transport listens; /* union over its routes that are not for tunnels alone; 0: none */
+    bool is_single; /* targets are tunnels: listened on by the worker that has them, the first */
 };
 const struct sl_port_info *sl_snapshot_port(const struct sl_snapshot *s, uint16_t port);
 size_t sl_snapshot_ports(const struct sl_snapshot *s, const struct sl_port_info **out);
