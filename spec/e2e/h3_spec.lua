@@ -4,22 +4,21 @@
 local dkjson = require "dkjson"
 local http = require "support.http"
 local mux = require "support.mux"
-local process = require "support.process"
 local sluice = require "support.sluice"
-
-local bulk = sluice.is_sanitized and 20000000 or 100000000
+local transfers = require "support.transfers"
 
 describe("HTTP/3", function()
-  local program, origin, origin_port, port, url
+  local program, origin
+  local lab = {}
+  local curl = transfers.curl(lab)
 
   setup(function()
-    origin, origin_port = sluice.origin("app")
-    port = http.free_port()
-    url = "https://app.example:" .. port
+    origin, lab.origin_port = sluice.origin("app")
+    lab.port = http.free_port()
     program = mux.start { routes = {
-      mux.route("app", port, origin_port, "app.example"),
-      mux.route("closed", port, origin_port, "app.example", { path = "/closed", security = {
-        basicAuth = { users = { { username = "u", password = "p" } } } } }),
+      mux.route("app", lab.port, lab.origin_port, "app.example"),
+      mux.route("closed", lab.port, lab.origin_port, "app.example", { path = "/closed",
+        security = { basicAuth = { users = { { username = "u", password = "p" } } } } }),
     } }
   end)
 
@@ -28,67 +27,25 @@ describe("HTTP/3", function()
     origin:stop()
   end)
 
-  local function curl(...)
-    local child = process.start { "curl", "-sSk", "--resolve", "app.example:" .. port
-      .. ":127.0.0.1", ... }
-    local code = child:wait(sluice.patience * 3)
-    assert.equal(0, code, child:text("stderr"))
-    return child:text("stdout")
-  end
-
-  local function shell(text)
-    local child = process.start { "sh", "-c", text }
-    assert.equal(0, child:wait(sluice.patience * 3), child:text("stderr"))
-    return child:text("stdout")
-  end
-
   local function hash_of(n)
-    return http.request({ port = origin_port, path = "/sha256/" .. n }).body
+    return transfers.hash_of(lab, n)
   end
 
   local function connect(options)
     options = options or {}
-    options.port, options.host = port, "app.example"
+    options.port, options.host = lab.port, "app.example"
     return mux.connect("h3", options)
   end
 
   it("is announced to those who come over TCP, and spoken with curl", function()
-    local head = curl("-D", "-", "-o", "/dev/null", url .. "/")
-    assert.matches(('alt%%-svc: h3=":%d"; ma=%%d+'):format(port), head:lower())
-    head = curl("--http3-only", "-D", "-", "-o", "/dev/null", url .. "/")
+    local head = curl("/", "-D", "-", "-o", "/dev/null")
+    assert.matches(('alt%%-svc: h3=":%d"; ma=%%d+'):format(lab.port), head:lower())
+    head = curl("/", "--http3-only", "-D", "-", "-o", "/dev/null")
     assert.matches("^HTTP/3 200", head)
     assert.is_nil(head:lower():find("alt-svc", 1, true)) -- it is here already
   end)
 
-  it("carries a hundred megabytes down", function()
-    local got = shell(("curl -sSk --http3-only --resolve app.example:%d:127.0.0.1 %s/bytes/%d "
-      .. "| sha256sum"):format(port, url, bulk))
-    assert.equal(hash_of(bulk), got:match("^%x+"))
-  end)
-
-  it("carries a hundred megabytes up, with a length and without", function()
-    local hash = hash_of(bulk)
-    local give = ("curl -sSk http://127.0.0.1:%d/bytes/%d | "):format(origin_port, bulk)
-    local take = ("curl -sSk --http3-only --resolve app.example:%d:127.0.0.1 %%s %s/upload")
-      :format(port, url)
-    local said = shell(give .. take:format("-T -"))
-    assert.equal(hash, said:match('"sha256": "(%x+)"'))
-    assert.matches('"transfer%-encoding": %["chunked"%]', said)
-    said = shell(give .. take:format("--data-binary @-"))
-    assert.equal(hash, said:match('"sha256": "(%x+)"'))
-    assert.matches('"content%-length": %["' .. bulk .. '"%]', said)
-  end)
-
-  it("carries many requests on one connection", function()
-    local out = curl("--http3-only", "-Z", "--parallel-max", "100", "-o", "/dev/null", "-w",
-      "%{http_version} %{http_code} %{num_connects}\n", url .. "/[1-1000]")
-    local n, n_connects = 0, 0
-    for line in out:gmatch("[^\n]+") do
-      assert.matches("^3 200 ", line)
-      n, n_connects = n + 1, n_connects + tonumber(line:match("(%d+)$"))
-    end
-    assert.same({ 1000, 1 }, { n, n_connects })
-  end)
+  transfers.cases(it, "--http3-only", "3", lab)
 
   it("asks for credentials as HTTP/1.1 does", function()
     local client = connect()
@@ -138,7 +95,7 @@ describe("HTTP/3", function()
     client:wait "ticket"
     client:close()
     for _ = 1, 6 do
-      client = mux.start_client("h3", { port = port, host = "app.example", resume = ticket })
+      client = mux.start_client("h3", { port = lab.port, host = "app.example", resume = ticket })
       assert.is_true(client:wait("connected").resumed)
       assert.equal(200, client:ask({ path = "/" }).status)
       client:close()
