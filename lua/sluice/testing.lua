@@ -13,6 +13,7 @@ local api = require "sluice.api"
 local core = require "sluice.testing.core"
 local handles = require "sluice.testing.handles"
 local suggest = require "sluice.suggest"
+local tunnel = require "sluice.testing.tunnel"
 local websocket = require "sluice.testing.websocket"
 local world = require "sluice.testing.world"
 
@@ -22,6 +23,8 @@ local testing = {
   request = handles.request,
   response = handles.response,
   websocket = websocket.pair,
+  edge = tunnel.edge,
+  hub = tunnel.hub,
 }
 
 -- The keys that a policy script may have, with their types.

@@ -5,6 +5,7 @@
 local crypto = require "sluice.testing.crypto"
 local handles = require "sluice.testing.handles"
 local json = require "sluice.testing.json"
+local tunnel = require "sluice.testing.tunnel"
 local websocket = require "sluice.testing.websocket"
 local world = require "sluice.testing.world"
 
@@ -51,17 +52,12 @@ function server_methods:close()
   world.servers[self._key] = nil
 end
 
-local function free_port()
-  world.last_port = (world.last_port or 40000) + 1
-  return world.last_port
-end
-
 local function listen(options)
   local own = {}
   for name, value in pairs(options) do
     own[name] = value
   end
-  own.port = own.port ~= 0 and own.port or not own.unix and free_port() or nil
+  own.port = own.port ~= 0 and own.port or not own.unix and world.free_port() or nil
   local key = own.unix or ("%s:%d"):format(own.host or "127.0.0.1", own.port)
   if world.servers[key] then
     return nil, "address in use"
@@ -113,6 +109,10 @@ function core.fetch(url, options)
   }))
 end
 
+function core.stun()
+  return nil, "timed out"
+end
+
 core.tcp = {}
 
 function core.tcp.connect()
@@ -134,6 +134,10 @@ function core.websocket.connect(url, options)
   world.scheduler:spawn(script, peer, options or {})
   return ws
 end
+
+-- Tunnels.
+
+core.tunnel = { edge = tunnel.new_edge, hub = tunnel.new_hub }
 
 -- Files.
 

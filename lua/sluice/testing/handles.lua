@@ -57,7 +57,7 @@ local function reader(kinds, name)
   end)
 end
 
-for _, name in ipairs { "ip", "port", "local_ip", "local_port", "transport" } do
+for _, name in ipairs { "ip", "port", "local_ip", "local_port", "transport", "edge" } do
   reader("conn hello request", name)
 end
 for _, name in ipairs { "id", "method", "path", "query", "host", "scheme", "version", "tls" } do
@@ -67,6 +67,10 @@ reader("hello request", "sni")
 reader("hello", "alpn")
 reader("response", "status")
 reader("response", "target")
+
+method("conn hello request", "is_udp", function(self)
+  return self._is_udp
+end)
 
 -- Headers: a list of {name, value}, as they would go over the wire.
 
@@ -197,6 +201,8 @@ local connection = {
   local_ip = "198.51.100.1",
   local_port = 443,
   transport = "tcp",
+  edge = false,
+  is_udp = false,
 }
 
 local function with_connection(fields)
@@ -207,7 +213,7 @@ local function with_connection(fields)
 end
 
 --- A visitor's connection, as on_connect gets it.
--- @tparam[opt] table given ip, port, local_ip, local_port, transport
+-- @tparam[opt] table given ip, port, local_ip, local_port, transport, edge, is_udp
 function handles.conn(given)
   return new("conn", with_connection {}, given)
 end

@@ -14,6 +14,8 @@ function world.reset()
   world.topics = {}    -- subscribers by topic
   world.servers = {}   -- what sluice.serve and sluice.tcp.listen made, by "host:port"
   world.websockets = {} -- who answers sluice.websocket.connect, by URL: function(peer, options)
+  world.edges = {}     -- by name; see lua/sluice/testing/tunnel.lua
+  world.hubs = {}      -- by name
   world.logged = {}    -- { level, message, fields }
   world.printed = {}   -- lines of sluice.print
   world.settings = nil -- the last of core.settings
@@ -24,6 +26,12 @@ function world.reset()
   for i = #world.args, 1, -1 do
     world.args[i] = nil -- the same table: `sluice.args` holds it
   end
+end
+
+--- A port that nothing else in this world has.
+function world.free_port()
+  world.last_port = (world.last_port or 40000) + 1
+  return world.last_port
 end
 
 world.reset()
