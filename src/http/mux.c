@@ -57,13 +57,17 @@ static uint32_t timeout_of(const struct sl_http_limits *limits, enum timing timi
 static void update(struct sl_mux_stream *s, bool moved)
 {
     enum timing timing = timing_of(s);
-    uint32_t ms;
+    uint64_t now = sl_loop_now_ms(s->ex.loop);
+    uint32_t ms = timeout_of(&s->service->limits, timing);
 
     if (s->is_over || (timing == s->timing && !moved))
         return;
     s->timing = timing;
     s->n_progress = 0;
-    ms = timeout_of(&s->service->limits, timing);
+    if (timing == TIMES_BODY)
+        ms = sl_pace_wait(&s->pace, now, s->ex.bytes_in + sl_buf_len(&s->in), &s->service->limits);
+    else
+        sl_pace_stop(&s->pace, now);
     if (ms > 0)
         sl_deadline_set(&s->deadline, ms);
     else
@@ -229,6 +233,7 @@ void sl_mux_on_head(struct sl_mux_stream *s, bool fin)
     /* An upgrade looks as in HTTP/1.1: the channel begins with the answer. */
     s->ex.request_ended = fin || req->upgrade.len > 0;
     s->has_exchange = true;
+    sl_pace_begin(&s->pace, &s->service->limits);
     s->service->on_request(&s->ex);
 }
 

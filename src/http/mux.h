@@ -14,11 +14,11 @@
  * With more than SL_MUX_HIGH bytes unsent, sl_exchange_write() says SL_E_AGAIN; at SL_MUX_LOW
  * on_written() comes.
  *
- * Deadlines, one for each stream: the body (limits.body_timeout, moved by bytes), writing
- * (limits.write_timeout, while bytes or the end are unsent, moved when SL_MUX_PROGRESS of them have
- * left or none is left: a client that opens its window byte by byte gains nothing), the raw channel
- * after extended CONNECT (limits.upgrade_timeout). The head is the business of the version's
- * connection.
+ * Deadlines, one for each stream: the body (limits.body_timeout and min_body_rate, http/pace.h),
+ * writing (limits.write_timeout, while bytes or the end are unsent, moved when SL_MUX_PROGRESS of
+ * them have left or none is left: a client that opens its window byte by byte gains nothing), the
+ * raw channel after extended CONNECT (limits.upgrade_timeout). The head is the business of the
+ * version's connection.
  *
  * The end is as in exchange.h; on_done(), on_abort() and on_written() come at the end of the turn
  * (or in sl_mux_settle() and sl_mux_kill()), never inside an operation that the handler called. The
@@ -34,6 +34,7 @@
 #include "base/buf.h"
 #include "base/list.h"
 #include "http/head.h"
+#include "http/pace.h"
 
 enum { SL_MUX_HIGH = 64 * 1024, SL_MUX_LOW = 32 * 1024, SL_MUX_PROGRESS = 4096 };
 
@@ -84,6 +85,7 @@ struct sl_mux_stream {
     size_t n_staged, n_trailers;
     uint64_t body_left; /* of the response, when it has a length */
     struct sl_deadline deadline;
+    struct sl_pace pace; /* of the request body */
     struct sl_task_link later;
     uint8_t timing;    /* what the deadline is for */
     bool has_exchange; /* the handler knows ex */

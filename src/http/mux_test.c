@@ -518,12 +518,38 @@ static void a_body_that_does_not_come_is_refused(void)
     sl_exchange_read(seen.ex, true);
     pass(service.limits.body_timeout - 1000);
     sl_mux_on_body(s, (const uint8_t *)"a", 1, false);
-    pass(service.limits.body_timeout - 1000);
     sl_check(seen.n_abort == 0);
     pass(2000);
     sl_check(seen.n_abort == 1 && seen.abort_code == SL_E_TIMEOUT && seen.refused == 408);
     pump(s);
     sl_check(wire.n_resets == 1 && wire.why == SL_MUX_NO_ERROR);
+    sl_mux_on_closed(s);
+    end();
+}
+
+/* One byte now and then holds the stream no longer than silence does; enough of them do. */
+static void a_body_has_a_pace(void)
+{
+    static const uint8_t bytes[20000];
+    struct sl_mux_stream *s;
+    unsigned n = 0;
+
+    begin();
+    s = request("POST", false);
+    sl_exchange_read(seen.ex, true);
+    for (int i = 0; i < 5; i++) {
+        pass(service.limits.body_timeout - 1000);
+        sl_mux_on_body(s, bytes, sizeof(bytes), false);
+        settle();
+    }
+    sl_check(seen.n_abort == 0);
+    for (; n < 20 && seen.n_abort == 0; n++) {
+        pass(service.limits.body_timeout / 8);
+        sl_mux_on_body(s, bytes, 1, false);
+        settle();
+    }
+    sl_check(n >= 7 && n <= 9 && seen.refused == 408);
+    pump(s);
     sl_mux_on_closed(s);
     end();
 }
@@ -571,6 +597,7 @@ int main(void)
     a_reset_aborts();
     an_upgrade_is_a_raw_channel();
     a_body_that_does_not_come_is_refused();
+    a_body_has_a_pace();
     a_dribbling_reader_is_reset();
     sl_loop_free(loop);
     return sl_check_done();
