@@ -51,6 +51,7 @@ struct sl_proxy {
     struct sl_live *live;
     struct sl_list listeners;      /* of sl_port_listener */
     struct sl_list quic_listeners; /* of sl_quic_listener */
+    struct sl_flows *flows; /* raw UDP (udp.h) */
     struct sl_proxy_quic quic;
     struct sl_quic_settings quic_settings;   /* those of `settings`, and what the policy demands */
     struct sl_quic_endpoint_stats quic_past; /* of listeners that are closed */
@@ -216,6 +217,10 @@ void sl_quic_listener_stop(struct sl_quic_listener *l);
 void sl_quic_tune(struct sl_proxy *p);
 void sl_quic_begin(struct sl_proxy *p, const struct sl_proxy_quic *opts);
 void sl_quic_end(struct sl_proxy *p);
+
+/* udp_port.c */
+struct sl_flows *sl_flows_new(struct sl_proxy *p);
+void sl_flows_free(struct sl_flows *f);
 
 /* What http calls (request.c). */
 void sl_request_start(struct sl_exchange *ex);

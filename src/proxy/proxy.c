@@ -104,6 +104,7 @@ void sl_proxy_new(struct sl_proxy **out, const struct sl_proxy_opts *opts)
     sl_list_init(&p->listeners);
     sl_list_init(&p->conns);
     sl_list_init(&p->services);
+    p->flows = sl_flows_new(p);
     sl_quic_begin(p, &opts->quic);
     sl_proxy_set_settings(p, opts->settings);
     sl_proxy_set_hooks(p, NULL);
@@ -125,6 +126,7 @@ void sl_proxy_free(struct sl_proxy *p)
     sl_list_each(&p->listeners, it)
         drop_listener(sl_container_of(it, struct sl_port_listener, link));
     sl_list_each(&p->conns, it) sl_conn_close(sl_container_of(it, struct sl_conn, link));
+    sl_flows_free(p->flows);
     sl_quic_end(p);
     sl_list_each(&p->services, it)
         sl_loop_defer(p->loop, sl_container_of(it, struct sl_service, link), sl_free);
