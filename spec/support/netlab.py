@@ -7,6 +7,9 @@ Prints the process ids of two processes, one in each namespace, once they are up
 command there. The addresses are 10.99.0.1 and 10.99.0.2. Delay and loss are those of one direction; both have them. It
 ends with this process, and nothing is left of it.
 
+Lines on stdin change the link, each answered by itself: `cut` (nothing passes, and nobody is told), `block PORT` (no UDP
+to or from that port), `heal` (all passes again).
+
 Not every kernel can delay packets (netem), so they come through here: a TUN device in each namespace, whose other end is
 read, held back and written by this program. Needs root and /dev/net/tun; exits with 77 without.
 """
@@ -65,13 +68,41 @@ def make_side(address):
     return pid, fds[0]
 
 
+class Link:
+    """What of it is broken, by the commands of stdin."""
+
+    def __init__(self):
+        self.is_cut, self.blocked, self.inputs = False, None, [0]
+
+    def take_commands(self):
+        words = sys.stdin.readline().split()
+        if not words:
+            self.inputs = []  # nobody will say any more
+            return
+        self.is_cut = words[0] == "cut"
+        self.blocked = struct.pack("!H", int(words[1])) if words[0] == "block" else None
+        print(*words, flush=True)
+
+    def passes(self, packet):
+        return not self.is_cut and (self.blocked is None or not self.is_blocked(packet))
+
+    def is_blocked(self, packet):
+        if packet[0] >> 4 != 4 or packet[9] != socket.IPPROTO_UDP:
+            return False
+        ports = (packet[0] & 15) * 4
+        return self.blocked in (packet[ports : ports + 2], packet[ports + 2 : ports + 4])
+
+
 def carry(one, other, delay, loss, rng):
-    to, waiting, count = {one: other, other: one}, [], 0
+    to, waiting, count, link = {one: other, other: one}, [], 0, Link()
     while True:
         pause = max(0, waiting[0][0] - time.monotonic()) if waiting else None
-        for fd in select.select([one, other], [], [], pause)[0]:
+        for fd in select.select([one, other, *link.inputs], [], [], pause)[0]:
+            if fd == 0:
+                link.take_commands()
+                continue
             for packet in packets_of(fd):
-                if rng.random() >= loss and len(waiting) < MOST:
+                if link.passes(packet) and rng.random() >= loss and len(waiting) < MOST:
                     count += 1
                     heapq.heappush(waiting, (time.monotonic() + delay, count, to[fd], packet))
         now = time.monotonic()
