@@ -175,25 +175,44 @@ static int check_target_address(const struct sl_target_spec *t, struct sl_err *e
 {
     const char *fault;
 
-    if (t->host.len == 0 && t->unix_path.len == 0)
+    if (t->host.len == 0 && t->unix_path.len == 0 && t->tunnel.len == 0)
         return fail(err, "host: is missing");
-    if (t->host.len > 0 && t->unix_path.len > 0)
-        return fail(err, "host: a target has a host or a Unix path, not both");
+    if ((t->host.len > 0) + (t->unix_path.len > 0) + (t->tunnel.len > 0) > 1)
+        return fail(err,
+                    "host: a target has a host, a Unix path or a tunnel, and only one of them");
+    if (t->tunnel.len > NAME_MAX_LEN)
+        return fail(err, "tunnel: is longer than %d characters", NAME_MAX_LEN);
+    if (t->tunnel.len > 0)
+        return 0;
     if (t->unix_path.len > UNIX_PATH_MAX_LEN)
-        return fail(err, "socketPath: is longer than %d characters", UNIX_PATH_MAX_LEN);
+        return fail(err, "unix: is longer than %d characters", UNIX_PATH_MAX_LEN);
     if (t->unix_path.len > 0)
         return t->unix_path.p[0] == '/' && memchr(t->unix_path.p, '\0', t->unix_path.len) == NULL
                    ? 0
-                   : fail(err, "socketPath: must be an absolute path");
+                   : fail(err, "unix: must be an absolute path");
     fault = is_v6(t->host) ? NULL : name_fault(sl_domain_trim(t->host), false);
     return fault != NULL ? fail(err, "host: \"%.*s\" %s", SHOW(t->host), fault) : 0;
 }
 
-static int check_target(const struct sl_target_spec *t, struct sl_err *err)
+static int check_target_fits(const struct sl_route_spec *spec, const struct sl_target_spec *t,
+                             struct sl_err *err)
 {
-    int rc = check_target_address(t, err);
+    bool has_datagrams = spec->transport & SL_TRANSPORT_UDP && spec->protocol == SL_PROTOCOL_TCP &&
+                         spec->tls == SL_TLS_NONE;
 
-    if (rc < 0)
+    if (t->tunnel.len > 0 && (sees_requests(spec) || t->tls))
+        return fail(err, "tunnel: takes bytes as they come, not requests (match.protocol tcp)");
+    if (t->unix_path.len > 0 && has_datagrams)
+        return fail(err, "unix: datagrams do not go to Unix sockets");
+    return 0;
+}
+
+static int check_target(const struct sl_route_spec *spec, const struct sl_target_spec *t,
+                        struct sl_err *err)
+{
+    int rc;
+
+    if ((rc = check_target_address(t, err)) < 0 || (rc = check_target_fits(spec, t, err)) < 0)
         return rc;
     if (t->weight > WEIGHT_MAX)
         return fail(err, "weight: %u is too much (1 to %d)", t->weight, WEIGHT_MAX);
@@ -212,7 +231,7 @@ static int check_forward(const struct sl_route_spec *spec, struct sl_err *err)
         return fail(err, "action.targets: %zu targets are more than a route can have (%d)",
                     spec->n_targets, SL_MAX_TARGETS);
     for (size_t i = 0; i < spec->n_targets; i++) {
-        if (check_target(&spec->targets[i], err) < 0)
+        if (check_target(spec, &spec->targets[i], err) < 0)
             return sl_err_prefix(err, "action.targets[%zu].", i);
     }
     return spec->send_proxy <= 2

@@ -34,7 +34,8 @@ static size_t target_room(const struct sl_target_spec *targets, size_t n)
 
     for (size_t i = 0; i < n; i++)
         len += text_room(targets[i].host) + text_room(targets[i].unix_path) +
-               text_room(targets[i].path) + targets[i].n_methods * 48;
+               text_room(targets[i].tunnel) + text_room(targets[i].path) +
+               targets[i].n_methods * 48;
     return len;
 }
 
@@ -158,6 +159,7 @@ static void set_plain_fields(struct sl_route *r, const struct sl_route_spec *spe
     r->name = copy(r, spec->name);
     r->transport = spec->transport != 0 ? spec->transport : SL_TRANSPORT_TCP;
     r->protocol = spec->protocol;
+    r->is_tunnelled = spec->is_tunnelled;
     r->action = spec->action;
     r->tls = spec->tls;
     r->balance = spec->balance;
@@ -214,7 +216,8 @@ static void set_target(struct sl_route *r, struct sl_target *t, const struct sl_
     *t = (struct sl_target){
         .host = copy_lower(r, without_brackets(sl_str_trim(spec->host))),
         .unix_path = copy(r, spec->unix_path),
-        .port = spec->unix_path.len > 0 ? 0 : spec->port,
+        .tunnel = copy(r, spec->tunnel),
+        .port = spec->host.len > 0 ? spec->port : 0,
         .tls = spec->tls,
         .tls_verify = spec->tls && spec->tls_verify,
         .priority = spec->priority,
@@ -324,6 +327,27 @@ void sl_route_unref(struct sl_route *r)
 {
     if (r != NULL && atomic_fetch_sub_explicit(&r->priv->n_refs, 1, memory_order_acq_rel) == 1)
         route_free(r);
+}
+
+bool sl_route_has_use(const struct sl_route *r, enum sl_port_use use)
+{
+    bool is_raw = r->protocol == SL_PROTOCOL_TCP;
+
+    if (r->is_tunnelled)
+        return false;
+    if (use == SL_PORT_TCP)
+        return (r->transport & SL_TRANSPORT_TCP) != 0;
+    if ((r->transport & SL_TRANSPORT_UDP) == 0)
+        return false;
+    if (use == SL_PORT_UDP)
+        return is_raw && r->tls == SL_TLS_NONE;
+    /* HTTP/3 needs a certificate of ours and requests to look at. */
+    return !is_raw && (r->tls == SL_TLS_TERMINATE || r->tls == SL_TLS_REENCRYPT);
+}
+
+bool sl_route_listens(const struct sl_route *r, uint16_t port, enum sl_port_use use)
+{
+    return sl_route_has_use(r, use) && sl_route_has_port(r, port);
 }
 
 bool sl_route_has_port(const struct sl_route *r, uint16_t port)

@@ -173,10 +173,11 @@ static void targets_are_checked(void)
     check_says("action.targets[0].host: \"*.example\" may hold letters, digits, \"-\", \"_\" and "
                "\".\" only");
     target.unix_path = SL_STR("/run/x");
-    check_says("action.targets[0].host: a target has a host or a Unix path, not both");
+    check_says("action.targets[0].host: a target has a host, a Unix path or a tunnel, and only one "
+               "of them");
     target.host = SL_STR_NONE;
     target.unix_path = SL_STR("run/x");
-    check_says("action.targets[0].socketPath: must be an absolute path");
+    check_says("action.targets[0].unix: must be an absolute path");
     target.weight = 65536;
     check_says("action.targets[0].weight: 65536 is too much (1 to 65535)");
     target.methods = &method;
@@ -186,6 +187,28 @@ static void targets_are_checked(void)
     check_says("action.targets[0].match.path: \"x\" must begin with \"/\"");
     spec.send_proxy = 3;
     check_says("action.sendProxyProtocol: there is no version 3 (1 or 2)");
+}
+
+/* What goes into a tunnel or a datagram has no requests that one could look at. */
+static void tunnels_and_datagrams_are_checked(void)
+{
+    static char long_name[254];
+
+    memset(long_name, 'x', sizeof(long_name));
+    target = (struct sl_target_spec){.tunnel = SL_STR("main")};
+    check_says("action.targets[0].tunnel: takes bytes as they come, not requests (match.protocol "
+               "tcp)");
+    target = (struct sl_target_spec){.tunnel = SL_STR("main"), .tls = true};
+    spec.protocol = SL_PROTOCOL_TCP;
+    check_says("action.targets[0].tunnel: takes bytes as they come, not requests (match.protocol "
+               "tcp)");
+    target = (struct sl_target_spec){.tunnel = sl_str(long_name, sizeof(long_name))};
+    spec.protocol = SL_PROTOCOL_TCP;
+    check_says("action.targets[0].tunnel: is longer than 253 characters");
+    target = (struct sl_target_spec){.unix_path = SL_STR("/run/x")};
+    spec.protocol = SL_PROTOCOL_TCP;
+    spec.transport = SL_TRANSPORT_ALL;
+    check_says("action.targets[0].unix: datagrams do not go to Unix sockets");
 }
 
 static void actions_are_checked(void)
@@ -440,6 +463,7 @@ int main(void)
     paths_are_checked();
     other_criteria_are_checked();
     targets_are_checked();
+    tunnels_and_datagrams_are_checked();
     actions_are_checked();
     headers_are_checked();
     security_is_checked();

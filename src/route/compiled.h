@@ -57,6 +57,8 @@ int sl_route_check(const struct sl_route_spec *spec, struct sl_err *err);
 /* A route with one reference. 0 or SL_E_CONFIG with a sentence; the spec's tls_data is taken on
  * success only. */
 int sl_route_compile(struct sl_route **out, const struct sl_route_spec *spec, struct sl_err *err);
+/* Does the route listen in this way on its ports? */
+bool sl_route_has_use(const struct sl_route *r, enum sl_port_use use);
 /* Is the port in one of the route's ranges? */
 bool sl_route_has_port(const struct sl_route *r, uint16_t port);
 

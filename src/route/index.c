@@ -10,15 +10,20 @@ enum { N_PORTS = 65536, WIDE_GROUPS = 64, WIDE = 0 };
 /* What changes at a port as one walks up through all ports: routes that begin, less routes that
  * ended just before. */
 struct change {
-    int32_t n_tcp, n_udp, n_http3, n_tls, n_plain, n_raw, n_passthrough;
+    int32_t n_tcp, n_udp, n_tls, n_plain, n_raw, n_passthrough;
+    int32_t n_listens[3]; /* by enum sl_port_use */
+    int32_t n_single;
     bool is_edge; /* a range begins here or ended just before */
 };
 
-/* HTTP/3 needs a certificate of ours and requests to look at. */
-static bool is_for_http3(const struct sl_route *r)
+/* Tunnels belong to one worker, which has to accept what goes into them. */
+static bool needs_first_worker(const struct sl_route *r)
 {
-    return r->transport & SL_TRANSPORT_UDP && r->protocol != SL_PROTOCOL_TCP &&
-           (r->tls == SL_TLS_TERMINATE || r->tls == SL_TLS_REENCRYPT);
+    for (size_t i = 0; i < r->n_targets && !r->is_tunnelled; i++) {
+        if (r->targets[i].tunnel.len > 0)
+            return true;
+    }
+    return false;
 }
 
 static void add_to(struct change *c, const struct sl_route *r, int by)
@@ -28,11 +33,13 @@ static void add_to(struct change *c, const struct sl_route *r, int by)
     c->is_edge = true;
     c->n_tcp += r->transport & SL_TRANSPORT_TCP ? by : 0;
     c->n_udp += r->transport & SL_TRANSPORT_UDP ? by : 0;
-    c->n_http3 += is_for_http3(r) ? by : 0;
     c->n_tls += is_plain ? 0 : by;
     c->n_plain += is_plain ? by : 0;
     c->n_passthrough += r->tls == SL_TLS_PASSTHROUGH ? by : 0;
     c->n_raw += is_plain && r->protocol == SL_PROTOCOL_TCP ? by : 0;
+    for (unsigned use = 0; use < SL_COUNT(c->n_listens); use++)
+        c->n_listens[use] += sl_route_has_use(r, use) ? by : 0;
+    c->n_single += needs_first_worker(r) ? by : 0;
 }
 
 static struct change *find_changes(struct sl_route *const *routes, size_t n)
@@ -54,22 +61,31 @@ static void sum_up(struct change *sum, const struct change *c)
 {
     sum->n_tcp += c->n_tcp;
     sum->n_udp += c->n_udp;
-    sum->n_http3 += c->n_http3;
     sum->n_tls += c->n_tls;
     sum->n_plain += c->n_plain;
     sum->n_raw += c->n_raw;
     sum->n_passthrough += c->n_passthrough;
+    for (size_t use = 0; use < SL_COUNT(c->n_listens); use++)
+        sum->n_listens[use] += c->n_listens[use];
+    sum->n_single += c->n_single;
+}
+
+static enum sl_transport transports(bool tcp, bool udp)
+{
+    return (enum sl_transport)((tcp ? SL_TRANSPORT_TCP : 0u) | (udp ? SL_TRANSPORT_UDP : 0u));
 }
 
 static struct sl_port_info make_info(unsigned port, const struct change *sum)
 {
-    unsigned transport =
-        (sum->n_tcp > 0 ? SL_TRANSPORT_TCP : 0u) | (sum->n_udp > 0 ? SL_TRANSPORT_UDP : 0u);
+    bool has_http3 = sum->n_listens[SL_PORT_QUIC] > 0, has_udp = sum->n_listens[SL_PORT_UDP] > 0;
 
     return (struct sl_port_info){
         .port = (uint16_t)port,
-        .transport = (enum sl_transport)transport,
-        .has_http3 = sum->n_http3 > 0,
+        .transport = transports(sum->n_tcp > 0, sum->n_udp > 0),
+        .listens = transports(sum->n_listens[SL_PORT_TCP] > 0, has_http3 || has_udp),
+        .has_http3 = has_http3,
+        .has_udp = has_udp,
+        .is_single = sum->n_single > 0,
         .has_tls = sum->n_tls > 0,
         .has_plain = sum->n_plain > 0,
         .has_raw = sum->n_raw > 0,
@@ -211,6 +227,8 @@ static struct sl_candidate make_candidate(const struct entry *e, size_t rank)
         .specificity = e->domain_specificity,
         .transport = e->route->transport,
         .has_tls = e->route->tls != SL_TLS_NONE,
+        .is_tunnelled = e->route->is_tunnelled,
+        .is_plain_raw = e->route->protocol == SL_PROTOCOL_TCP && e->route->tls == SL_TLS_NONE,
         .has_criteria = e->route->has_path || priv->has_client_ips || priv->n_headers > 0,
     };
 }

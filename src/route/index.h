@@ -24,7 +24,8 @@ struct sl_candidate {
     uint32_t rank;
     uint32_t specificity; /* of the domain; 0 without one */
     enum sl_transport transport;
-    bool has_tls;
+    bool has_tls, is_tunnelled;
+    bool is_plain_raw; /* bytes or datagrams as they are */
     bool has_criteria; /* path, client IPs or headers, to be compared with the route at hand */
 };
 

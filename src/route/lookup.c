@@ -34,7 +34,8 @@ static bool matches(const struct search *s, const struct sl_candidate *c)
 {
     const struct sl_route_query *q = s->query;
 
-    if ((c->transport & q->transport) == 0 || (s->for_tls && !c->has_tls))
+    if ((c->transport & q->transport) == 0 || (s->for_tls && !c->has_tls) ||
+        (c->is_tunnelled && !q->is_tunnelled) || (q->is_datagrams && !c->is_plain_raw))
         return false;
     if (!c->has_criteria)
         return true;
@@ -129,12 +130,7 @@ struct sl_route *sl_snapshot_find(const struct sl_snapshot *s, const struct sl_r
     return search(s, q, false);
 }
 
-struct sl_route *sl_snapshot_find_tls(const struct sl_snapshot *s, uint16_t port,
-                                      enum sl_transport transport, struct sl_str sni,
-                                      const uint8_t client_ip[16])
+struct sl_route *sl_snapshot_find_tls(const struct sl_snapshot *s, const struct sl_route_query *q)
 {
-    const struct sl_route_query q = {
-        .port = port, .transport = transport, .host = sni, .client_ip = client_ip};
-
-    return search(s, &q, true);
+    return search(s, q, true);
 }

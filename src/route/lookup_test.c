@@ -30,7 +30,61 @@ static void nothing_is_found_in_nothing(void)
 
     sl_check(test_find(s, 80, "a.example", "/") == NULL);
     sl_check(test_find(s, 0, "", "") == NULL);
-    sl_check(sl_snapshot_find_tls(s, 443, SL_TRANSPORT_TCP, SL_STR("a"), test_ip("::1")) == NULL);
+    sl_check(test_find_tls(s, 443, SL_TRANSPORT_TCP, "a", test_ip("::1")) == NULL);
+    sl_snapshot_unref(s);
+}
+
+/* What comes through a tunnel finds both kinds of routes, in their usual order. */
+static void routes_for_tunnels_are_for_tunnels(void)
+{
+    static const struct test_route routes[] = {
+        {.name = "tunnel", .priority = -1, .is_tunnelled = true, .protocol = SL_PROTOCOL_TCP},
+        {.name = "named", .domains = "a.example", .is_tunnelled = true},
+        {.name = "all", .domains = "b.example"},
+        {.name = "tls", .ports = "443", .tls = SL_TLS_TERMINATE, .is_tunnelled = true},
+    };
+    static const struct {
+        const char *host, *direct, *tunnelled;
+    } rows[] = {{"", "", "tunnel"}, {"a.example", "", "named"}, {"b.example", "all", "all"}};
+    struct sl_snapshot *s = test_snapshot(routes, SL_COUNT(routes));
+    struct sl_route_query q = {.port = 80, .transport = SL_TRANSPORT_TCP};
+
+    for (size_t i = 0; i < SL_COUNT(rows); i++) {
+        q.host = sl_str_c(rows[i].host);
+        q.is_tunnelled = false;
+        sl_check_str(test_found(sl_snapshot_find(s, &q)), sl_str_c(rows[i].direct));
+        q.is_tunnelled = true;
+        sl_check_str(test_found(sl_snapshot_find(s, &q)), sl_str_c(rows[i].tunnelled));
+    }
+    q.port = 443;
+    sl_check_str(test_found(sl_snapshot_find_tls(s, &q)), SL_STR("tls"));
+    sl_check(test_find_tls(s, 443, SL_TRANSPORT_TCP, "", NULL) == NULL);
+    sl_snapshot_unref(s);
+}
+
+/* A route for HTTP/3 is nothing for plain datagrams, whatever its priority. */
+static void datagrams_find_their_own_routes(void)
+{
+    static const struct test_route routes[] = {
+        {.name = "h3",
+         .ports = "443",
+         .priority = 9,
+         .tls = SL_TLS_TERMINATE,
+         .transport = SL_TRANSPORT_ALL},
+        {.name = "bytes", .ports = "443", .priority = 8, .protocol = SL_PROTOCOL_TCP},
+        {.name = "udp",
+         .ports = "443",
+         .protocol = SL_PROTOCOL_TCP,
+         .transport = SL_TRANSPORT_UDP,
+         .is_tunnelled = true},
+    };
+    struct sl_snapshot *s = test_snapshot(routes, SL_COUNT(routes));
+    struct sl_route_query q = {
+        .port = 443, .transport = SL_TRANSPORT_UDP, .is_tunnelled = true, .is_datagrams = true};
+
+    sl_check_str(test_found(sl_snapshot_find(s, &q)), SL_STR("udp"));
+    q.is_datagrams = false;
+    sl_check_str(test_found(sl_snapshot_find(s, &q)), SL_STR("h3"));
     sl_snapshot_unref(s);
 }
 
@@ -297,10 +351,10 @@ static void the_nearest_name_decides_about_tls(void)
     struct sl_snapshot *s = test_snapshot(routes, SL_COUNT(routes));
 
     for (size_t i = 0; i < SL_COUNT(rows); i++)
-        sl_check_str(test_found(sl_snapshot_find_tls(
-                         s, 80, rows[i].transport, sl_str_c(rows[i].sni), test_ip(rows[i].client))),
+        sl_check_str(test_found(test_find_tls(s, 80, rows[i].transport, rows[i].sni,
+                                              test_ip(rows[i].client))),
                      sl_str_c(rows[i].want));
-    sl_check(sl_snapshot_find_tls(s, 81, SL_TRANSPORT_TCP, SL_STR("a.example.com"), NULL) == NULL);
+    sl_check(test_find_tls(s, 81, SL_TRANSPORT_TCP, "a.example.com", NULL) == NULL);
     sl_snapshot_unref(s);
 }
 
@@ -380,10 +434,8 @@ static void wide_routes_are_found_among_many_ports(void)
 static void a_wide_name_is_nearer_than_none(void)
 {
     struct sl_snapshot *s = make_wide_snapshot();
-    struct sl_route *named =
-        sl_snapshot_find_tls(s, 1000, SL_TRANSPORT_TCP, SL_STR("x.t.example"), NULL);
-    struct sl_route *other =
-        sl_snapshot_find_tls(s, 1000, SL_TRANSPORT_TCP, SL_STR("x.example"), NULL);
+    struct sl_route *named = test_find_tls(s, 1000, SL_TRANSPORT_TCP, "x.t.example", NULL);
+    struct sl_route *other = test_find_tls(s, 1000, SL_TRANSPORT_TCP, "x.example", NULL);
 
     sl_check_str(test_found(named), SL_STR("wide-tls"));
     sl_check_str(test_found(other), SL_STR("any-tls"));
@@ -462,6 +514,8 @@ static void random_routes_agree_with_the_rules(void)
 int main(void)
 {
     nothing_is_found_in_nothing();
+    routes_for_tunnels_are_for_tunnels();
+    datagrams_find_their_own_routes();
     ports_and_hosts_lead_to_routes();
     addresses_are_names_too();
     nearer_names_win();

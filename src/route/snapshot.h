@@ -107,7 +107,7 @@ struct sl_route_spec {
     enum sl_backend backend;
     bool rewrite_host;
     bool no_websocket;
-    unsigned send_proxy;    /* 0, 1 or 2: PROXY header to the target */
+    unsigned send_proxy;    /* 0, 1 or 2: PROXY header to the target; over UDP any but 0 is 2 */
     int status;             /* redirect, reply */
     struct sl_str location; /* redirect; with {domain} {path} {port}: {path} includes the query */
     struct sl_str body, content_type;
@@ -136,9 +136,9 @@ struct sl_route_spec {
     unsigned alt_svc_port, alt_svc_max_age;
 };
 
-/* A compiled target; lives as long as its route. `id` belongs to one (host, port, unix path, tls,
-   tls_verify) in this process, in every route and snapshot that has such a target, and is never
-   given to another one: the key of connection pools. */
+/* A compiled target; lives as long as its route. `id` belongs to one (host, port, unix path,
+   tunnel, tls, tls_verify) in this process, in every route and snapshot that has such a target, and
+   is never given to another one: the key of connection pools. */
 struct sl_target {
     struct sl_str host, unix_path, tunnel; /* host in lower case, IPv6 without brackets */
     uint16_t port;
@@ -221,8 +221,9 @@ struct sl_route_query {
     uint16_t port;
     enum sl_transport transport;
     bool is_tunnelled;        /* came through a tunnel: finds routes for tunnels, too */
+    bool is_datagrams;        /* plain UDP: finds only routes that pass datagrams on */
     struct sl_str host;       /* normalized: lower case, no port, no trailing dot; empty: no name */
-    struct sl_str path;       /* without query; ignored by sl_snapshot_find_tls */
+    struct sl_str path;       /* without query */
     const uint8_t *client_ip; /* 16 bytes */
     /* The value of a request header, or len 0 and p NULL. May be NULL when there is no request. */
     struct sl_str (*header)(const void *message, struct sl_str name);
@@ -236,26 +237,29 @@ struct sl_route *sl_snapshot_find(const struct sl_snapshot *s, const struct sl_r
    TLS mode (path and headers are not known yet and ignored). Exact names come before wildcards,
    longer wildcards before shorter ones, and routes without domains last, whatever their priority:
    the nearest name has the certificate that fits. NULL: none. */
-struct sl_route *sl_snapshot_find_tls(const struct sl_snapshot *s, uint16_t port,
-                                      enum sl_transport transport, struct sl_str sni,
-                                      const uint8_t client_ip[16]);
+struct sl_route *sl_snapshot_find_tls(const struct sl_snapshot *s, const struct sl_route_query *q);
 /* What the port needs before a byte was read. */
 struct sl_port_info {
     uint16_t port;
     enum sl_transport transport; /* union over its routes */
-    bool has_http3;              /* routes with UDP that end TLS and look at requests */
     bool has_tls, has_plain;     /* routes with and without TLS */
     bool has_passthrough; /* the ClientHello has to be read before it is clear who terminates */
     bool has_raw;         /* SL_PROTOCOL_TCP routes without TLS: no HTTP parsing */
-    bool has_udp;         /* raw routes with UDP: plain datagrams are taken */
-    enum sl_transport listens; /* union over its routes that are not for tunnels alone; 0: none */
-    bool is_single; /* targets are tunnels: listened on by the worker that has them, the first */
+    /* Of the routes that are not for tunnels alone: what is listened on. */
+    enum sl_transport listens; /* union; 0: nothing */
+    bool has_http3;            /* routes with UDP that end TLS and look at requests */
+    bool has_udp;              /* raw routes with UDP: plain datagrams are taken */
+    bool is_single;            /* targets are tunnels: for the worker that has them, the first */
 };
 const struct sl_port_info *sl_snapshot_port(const struct sl_snapshot *s, uint16_t port);
 size_t sl_snapshot_ports(const struct sl_snapshot *s, const struct sl_port_info **out);
 size_t sl_snapshot_routes(const struct sl_snapshot *s, struct sl_route *const **out);
 struct sl_route *sl_snapshot_by_name(const struct sl_snapshot *s, struct sl_str name);
 const struct sl_policy *sl_snapshot_policy(const struct sl_snapshot *s);
+/* What a listening socket is for. */
+enum sl_port_use { SL_PORT_TCP, SL_PORT_QUIC, SL_PORT_UDP };
+/* Does this route listen on the port in this way? */
+bool sl_route_listens(const struct sl_route *r, uint16_t port, enum sl_port_use use);
 
 /* --- using a route --- */
 

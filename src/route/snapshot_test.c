@@ -167,6 +167,57 @@ static void ports_say_what_they_need(void)
     sl_snapshot_unref(s);
 }
 
+/* l: listens on TCP, 3: HTTP/3, d: datagrams, s: on one worker alone. */
+static void ports_say_what_is_listened_on(void)
+{
+    static const struct test_route routes[] = {
+        {.name = "web", .ports = "80 443", .tls = SL_TLS_TERMINATE, .transport = SL_TRANSPORT_ALL},
+        {.name = "inside", .ports = "25 443", .protocol = SL_PROTOCOL_TCP, .is_tunnelled = true},
+        {.name = "inside-udp",
+         .ports = "443",
+         .protocol = SL_PROTOCOL_TCP,
+         .transport = SL_TRANSPORT_UDP,
+         .is_tunnelled = true,
+         .tunnel = "main"},
+        {.name = "edge", .ports = "22-23 80", .protocol = SL_PROTOCOL_TCP, .tunnel = "main"},
+        {.name = "dns",
+         .ports = "53",
+         .protocol = SL_PROTOCOL_TCP,
+         .transport = SL_TRANSPORT_UDP,
+         .tunnel = "main"},
+        {.name = "syslog",
+         .ports = "514",
+         .protocol = SL_PROTOCOL_TCP,
+         .transport = SL_TRANSPORT_ALL},
+    };
+    static const struct {
+        unsigned port;
+        const char *has;
+    } rows[] = {{22, "ls"},  {23, "ls"},  {25, ""},   {53, "ds"},
+                {80, "l3s"}, {443, "l3"}, {514, "ld"}};
+    struct sl_snapshot *s = test_snapshot(routes, SL_COUNT(routes));
+    const struct sl_port_info *p;
+
+    sl_check(sl_snapshot_ports(s, &p) == SL_COUNT(rows));
+    for (size_t i = 0; i < SL_COUNT(rows); i++) {
+        const char *has = rows[i].has;
+        bool udp = strchr(has, '3') != NULL || strchr(has, 'd') != NULL;
+
+        sl_check(p[i].port == rows[i].port);
+        sl_check((p[i].listens & SL_TRANSPORT_TCP) == (strchr(has, 'l') != NULL));
+        sl_check(!(p[i].listens & SL_TRANSPORT_UDP) == !udp);
+        sl_check(p[i].has_http3 == (strchr(has, '3') != NULL));
+        sl_check(p[i].has_udp == (strchr(has, 'd') != NULL));
+        sl_check(p[i].is_single == (strchr(has, 's') != NULL));
+    }
+    sl_check(sl_route_listens(sl_snapshot_by_name(s, SL_STR("edge")), 23, SL_PORT_TCP));
+    sl_check(!sl_route_listens(sl_snapshot_by_name(s, SL_STR("edge")), 24, SL_PORT_TCP));
+    sl_check(!sl_route_listens(sl_snapshot_by_name(s, SL_STR("edge")), 23, SL_PORT_UDP));
+    sl_check(!sl_route_listens(sl_snapshot_by_name(s, SL_STR("inside")), 25, SL_PORT_TCP));
+    sl_check(sl_route_listens(sl_snapshot_by_name(s, SL_STR("web")), 443, SL_PORT_QUIC));
+    sl_snapshot_unref(s);
+}
+
 static void a_whole_range_of_ports_is_one_group(void)
 {
     static const struct test_route routes[] = {{.name = "all", .ports = "1-65535"}};
@@ -239,11 +290,18 @@ static void every_part_of_a_target_counts_for_its_id(void)
         {.host = SL_STR("a"), .port = 1, .tls = true},
         {.host = SL_STR("a"), .port = 1, .tls = true, .tls_verify = true},
         {.unix_path = SL_STR("/a")},
+        {.tunnel = SL_STR("a")},
+        {.tunnel = SL_STR("/a")},
         {.host = SL_STR("A"), .port = 1, .weight = 2, .path = SL_STR("/x")},
     };
     const struct sl_port_range port = {80, 80};
     const struct sl_route_spec spec = {
-        .ports = &port, .n_ports = 1, .targets = targets, .n_targets = SL_COUNT(targets)};
+        .ports = &port,
+        .n_ports = 1,
+        .targets = targets,
+        .n_targets = SL_COUNT(targets),
+        .protocol = SL_PROTOCOL_TCP,
+    };
     struct sl_snapshot_builder *b = sl_snapshot_begin(NULL);
     struct sl_snapshot *s;
     struct sl_target *t;
@@ -251,11 +309,11 @@ static void every_part_of_a_target_counts_for_its_id(void)
     sl_check(sl_snapshot_add(b, &spec, NULL) == 0);
     s = sl_snapshot_finish(b);
     t = test_find(s, 80, "", "")->targets;
-    for (size_t i = 0; i < 7; i++) {
-        for (size_t k = i + 1; k < 7; k++)
+    for (size_t i = 0; i < 9; i++) {
+        for (size_t k = i + 1; k < 9; k++)
             sl_check(t[i].id != t[k].id);
     }
-    sl_check(t[7].id == t[0].id);
+    sl_check(t[9].id == t[0].id);
     sl_snapshot_unref(s);
 }
 
@@ -341,6 +399,7 @@ int main(void)
     a_route_outlives_its_snapshot();
     the_first_of_one_name_is_found();
     ports_say_what_they_need();
+    ports_say_what_is_listened_on();
     a_whole_range_of_ports_is_one_group();
     the_policy_is_kept();
     ids_belong_to_equal_targets();

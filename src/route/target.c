@@ -12,13 +12,15 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct sl_map table; /* key -> struct sl_target_state */
 static uint32_t last_id;
 
-/* Flags and port, then the host or the path: texts that are equal exactly when the targets are. */
+/* Flags and port, then the host, the path or the tunnel: texts that are equal exactly when the
+ * targets are. */
 static struct sl_str make_key(const struct sl_target *t, char room[KEY_MAX])
 {
-    struct sl_str name = t->unix_path.len > 0 ? t->unix_path : t->host;
+    bool is_unix = t->unix_path.len > 0, is_tunnel = t->tunnel.len > 0;
+    struct sl_str name = is_unix ? t->unix_path : is_tunnel ? t->tunnel : t->host;
 
     sl_assert(name.len <= KEY_MAX - 4);
-    room[0] = (char)((t->unix_path.len > 0) | t->tls << 1 | t->tls_verify << 2);
+    room[0] = (char)(is_unix | t->tls << 1 | t->tls_verify << 2 | is_tunnel << 3);
     room[1] = (char)(t->port >> 8);
     room[2] = (char)t->port;
     memcpy(room + 3, name.p, name.len);

@@ -1,7 +1,7 @@
 /*
  * What this process knows of a target beyond one route: its id, whether it failed lately, how much
- * it has to do. Equal targets (host, port, Unix path, tls, tls_verify) share one state in every
- * route and snapshot, so that this knowledge survives a swap.
+ * it has to do. Equal targets (host, port, Unix path, tunnel, tls, tls_verify) share one state in
+ * every route and snapshot, so that this knowledge survives a swap.
  *
  * States are reference counted by the compiled targets; get and put take a lock and are for
  * compiling and freeing. The rest is atomics, from any thread that holds the route.

@@ -24,6 +24,8 @@ struct test_route {
     enum sl_transport transport;
     enum sl_protocol protocol;
     enum sl_tls_mode tls;
+    bool is_tunnelled;
+    const char *tunnel; /* a second target */
 };
 
 static inline size_t test_words(const char *list, struct sl_str out[TEST_MAX_ITEMS])
@@ -52,7 +54,8 @@ static inline struct sl_port_range test_range(struct sl_str word)
 static inline int test_add(struct sl_snapshot_builder *b, const struct test_route *t,
                            struct sl_err *err)
 {
-    const struct sl_target_spec target = {.host = SL_STR("target"), .port = 1};
+    const struct sl_target_spec targets[] = {{.host = SL_STR("target"), .port = 1},
+                                             {.tunnel = sl_str_c(t->tunnel)}};
     const struct sl_header_match header = {sl_str_c(t->header), sl_str_c(t->header_value)};
     struct sl_str words[TEST_MAX_ITEMS], domains[TEST_MAX_ITEMS], ips[TEST_MAX_ITEMS];
     struct sl_port_range ports[TEST_MAX_ITEMS];
@@ -71,8 +74,9 @@ static inline int test_add(struct sl_snapshot_builder *b, const struct test_rout
         .transport = t->transport,
         .protocol = t->protocol,
         .tls = t->tls,
-        .targets = &target,
-        .n_targets = 1,
+        .is_tunnelled = t->is_tunnelled,
+        .targets = targets,
+        .n_targets = t->tunnel != NULL ? 2 : 1,
     };
 
     for (size_t i = 0; i < spec.n_ports; i++)
@@ -106,6 +110,18 @@ static inline struct sl_route *test_find(const struct sl_snapshot *s, unsigned p
     };
 
     return sl_snapshot_find(s, &q);
+}
+
+static inline struct sl_route *test_find_tls(const struct sl_snapshot *s, unsigned port,
+                                             enum sl_transport transport, const char *sni,
+                                             const uint8_t *client_ip)
+{
+    const struct sl_route_query q = {.port = (uint16_t)port,
+                                     .transport = transport,
+                                     .host = sl_str_c(sni),
+                                     .client_ip = client_ip};
+
+    return sl_snapshot_find_tls(s, &q);
 }
 
 /* The name of what was found, "" for nothing. */

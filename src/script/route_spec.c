@@ -212,6 +212,7 @@ static void read_target(lua_State *L, int at, struct sl_arena *arena, struct sl_
 {
     t->host = sl_spec_str(L, at, "host");
     t->unix_path = sl_spec_str(L, at, "unix");
+    t->tunnel = sl_spec_str(L, at, "tunnel");
     t->port = (uint16_t)sl_spec_int(L, at, "port", 0, 65535, 0);
     t->priority = (int)sl_spec_int(L, at, "priority", INT32_MIN, INT32_MAX, 0);
     t->weight = (unsigned)sl_spec_int(L, at, "weight", 0, UINT16_MAX, 1);
@@ -250,6 +251,7 @@ static void read_match(lua_State *L, int at, struct sl_arena *arena, struct sl_r
     r->headers = read_header_matches(L, at, arena, &r->n_headers);
     r->transport = SL_TRANSPORT_TCP + spec_one_of(L, at, "transport", transports);
     r->protocol = SL_PROTOCOL_ANY + spec_one_of(L, at, "protocol", protocols);
+    r->is_tunnelled = spec_bool(L, at, "tunnelled", false);
 }
 
 static void read_action(lua_State *L, int at, struct sl_arena *arena, struct sl_route_spec *r)
@@ -360,12 +362,14 @@ static void put_match(struct sl_buf *out, const struct sl_route_spec *r)
     }
     put_int(out, r->transport);
     put_int(out, r->protocol);
+    put_int(out, r->is_tunnelled);
 }
 
 static void put_target(struct sl_buf *out, const struct sl_target_spec *t)
 {
     put_str(out, t->host);
     put_str(out, t->unix_path);
+    put_str(out, t->tunnel);
     put_int(out, t->port);
     put_int(out, t->priority);
     put_int(out, t->weight);
