@@ -412,6 +412,14 @@ function sock:close() end
 ---@param seconds? number
 function sock:settimeout(seconds) end
 
+---Asks a STUN server (RFC 8489) over UDP under which address it sees this machine. Three tries; timeout: 5 s for all of them.
+---@param host string
+---@param port integer
+---@param timeout? number
+---@return string|nil # the address
+---@return integer|string # its port; or why not
+function sluice.stun(host, port, timeout) end
+
 sluice.websocket = {}
 
 ---Opens a WebSocket. timeout: 10 s for the opening; max_message: 64 MiB, a longer one closes the connection; ping_interval: 30 s of silence until the peer is asked whether it is there, 0 for never; ping_timeout: 20 s for its answer; verify: true; unix: a socket to connect to instead of the host.
@@ -598,6 +606,18 @@ function sluice.crypto.random(n) end
 ---@param b string
 ---@return boolean
 function sluice.crypto.equal(a, b) end
+
+---A new key (P-256) and a certificate for this host name or address that it has signed itself, for ten years: for a service that keeps them.
+---@param name string
+---@return string|nil # PEM
+---@return string # its key, PEM; or why not
+function sluice.crypto.self_signed(name) end
+
+---The SHA-256 of the public key of a certificate, the first in the text: 32 raw bytes.
+---@param cert string # PEM
+---@return string|nil
+---@return string|nil # why not
+function sluice.crypto.fingerprint(cert) end
 
 sluice.log = {}
 

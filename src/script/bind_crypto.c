@@ -4,8 +4,9 @@
 #include <openssl/rand.h>
 #include "script/base64.h"
 #include "script/library.h"
+#include "tls/cert.h"
 
-enum { SHA256_LEN = 32, MAX_RANDOM = 1024 * 1024 };
+enum { SHA256_LEN = 32, MAX_RANDOM = 1024 * 1024, KEPT_DAYS = 3650 };
 
 static int push_bytes(lua_State *L, const void *bytes, size_t len)
 {
@@ -101,6 +102,31 @@ static int equal(lua_State *L)
     return 1;
 }
 
+/* The texts are copied into Lua before they are wiped, which a Lua error would prevent: only when
+ * no memory is left. */
+static int self_signed(lua_State *L)
+{
+    struct sl_cert_pem pem;
+    struct sl_err err;
+
+    if (sl_cert_make_pem(&pem, sl_arg_str(L, 1), KEPT_DAYS, &err) < 0)
+        return sl_push_failure(L, err.text);
+    lua_pushlstring(L, pem.cert, pem.cert_len);
+    lua_pushlstring(L, pem.key, pem.key_len);
+    OPENSSL_cleanse(pem.key, sizeof(pem.key));
+    return 2;
+}
+
+static int fingerprint(lua_State *L)
+{
+    uint8_t pin[SHA256_LEN];
+    struct sl_err err;
+
+    if (sl_cert_pin_of_pem(sl_arg_str(L, 1), pin, &err) < 0)
+        return sl_push_failure(L, err.text);
+    return push_bytes(L, pin, sizeof(pin));
+}
+
 void sl_bind_crypto(lua_State *L)
 {
     static const struct luaL_Reg functions[] = {
@@ -113,6 +139,8 @@ void sl_bind_crypto(lua_State *L)
         {"crypto.unbase64url", unbase64url},
         {"crypto.random", random_},
         {"crypto.equal", equal},
+        {"crypto.self_signed", self_signed},
+        {"crypto.fingerprint", fingerprint},
         {NULL, NULL},
     };
 

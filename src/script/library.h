@@ -29,6 +29,7 @@ void sl_bind_fetch(lua_State *L);
 void sl_bind_serve(lua_State *L);
 void sl_bind_tcp(lua_State *L);
 void sl_bind_websocket(lua_State *L);
+void sl_bind_stun(lua_State *L);
 void sl_bind_json(lua_State *L);
 void sl_bind_file(lua_State *L);
 void sl_bind_crypto(lua_State *L);

@@ -188,6 +188,18 @@ void sl_cert_pin(const struct sl_cert *c, uint8_t out[32])
     sl_assert(sl_cert_pin_of(c->leaf, out) == 0);
 }
 
+int sl_cert_pin_of_pem(struct sl_str cert_pem, uint8_t out[32], struct sl_err *err)
+{
+    struct sl_pem_certs found = {0};
+    int rc = sl_pem_read_certs(&found, cert_pem, err);
+
+    if (rc == 0 && sl_cert_pin_of(found.leaf, out) < 0)
+        rc = sl_err_set(err, SL_E_CONFIG, "certificate.cert: OpenSSL cannot write its public key");
+    X509_free(found.leaf);
+    sl_cert_chain_unref(found.chain);
+    return rc;
+}
+
 bool sl_cert_covers(const struct sl_cert *c, struct sl_str host)
 {
     struct sl_addr addr;

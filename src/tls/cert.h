@@ -27,6 +27,15 @@ int sl_cert_from_pem(struct sl_cert **out, struct sl_str cert_pem, struct sl_str
    alternative name); the same one each time until it is about to expire. 0 or SL_E_CONFIG when no
    certificate can have this name. */
 int sl_cert_self_signed(struct sl_cert **out, struct sl_str name, struct sl_err *err);
+/* A key and a certificate that it has signed, as text without a NUL, for somebody who keeps them.
+ */
+struct sl_cert_pem {
+    char cert[2048], key[512]; /* to be wiped by their owner */
+    size_t cert_len, key_len;
+};
+/* Makes a new P-256 key and its certificate for `name`, a host name or an IP address. 0;
+ * SL_E_CONFIG when no certificate can have this name; SL_E_TLS. */
+int sl_cert_make_pem(struct sl_cert_pem *out, struct sl_str name, int days, struct sl_err *err);
 /* What to show instead of `c` at this time (seconds since 1970): its successor when it is a
    self-signed one that is about to expire, else `c` itself. Takes the reference and returns one. */
 struct sl_cert *sl_cert_renew(struct sl_cert *c, int64_t now);
@@ -38,6 +47,8 @@ bool sl_cert_covers(const struct sl_cert *c, struct sl_str host);
 int64_t sl_cert_not_after(const struct sl_cert *c);
 /* The SHA-256 of the leaf's public key (SubjectPublicKeyInfo), by which a client may know it. */
 void sl_cert_pin(const struct sl_cert *c, uint8_t out[32]);
+/* The same of a PEM text without its key. 0 or SL_E_CONFIG with a sentence. */
+int sl_cert_pin_of_pem(struct sl_str cert_pem, uint8_t out[32], struct sl_err *err);
 /* Puts leaf, chain and key on a connection and binds its session tickets to the leaf. 0 or
  * SL_E_TLS. */
 int sl_cert_use(const struct sl_cert *c, SSL *ssl);

@@ -322,6 +322,30 @@ static void test_self_signed(void)
     sl_cert_unref(wild);
 }
 
+/* What is kept as text is a certificate like any other, with a key of its own. */
+static void test_made_for_keeping(void)
+{
+    struct sl_cert_pem first, second;
+    struct sl_cert *c;
+    uint8_t pin[32], same[32], other[32];
+    struct sl_err err;
+
+    sl_check(sl_cert_make_pem(&first, SL_STR("hub.example"), 3650, &err) == 0);
+    sl_check(sl_cert_make_pem(&second, SL_STR("hub.example"), 3650, &err) == 0);
+    sl_check(sl_cert_from_pem(&c, sl_str(first.cert, first.cert_len),
+                              sl_str(first.key, first.key_len), &err) == 0);
+    sl_check(sl_cert_covers(c, SL_STR("hub.example")));
+    sl_check(sl_cert_not_after(c) - time(NULL) > 3649LL * 86400);
+    sl_cert_pin(c, pin);
+    sl_check(sl_cert_pin_of_pem(sl_str(first.cert, first.cert_len), same, &err) == 0);
+    sl_check(sl_cert_pin_of_pem(sl_str(second.cert, second.cert_len), other, &err) == 0);
+    sl_check(memcmp(pin, same, sizeof(pin)) == 0 && memcmp(pin, other, sizeof(pin)) != 0);
+    sl_check(sl_cert_pin_of_pem(SL_STR("x"), same, &err) == SL_E_CONFIG);
+    sl_check(sl_cert_make_pem(&first, SL_STR("a,DNS:evil"), 1, &err) == SL_E_CONFIG);
+    sl_check(ERR_peek_error() == 0);
+    sl_cert_unref(c);
+}
+
 /* A process that publishes nothing for months goes on with certificates that are valid. */
 static void test_self_signed_is_renewed(void)
 {
@@ -396,6 +420,7 @@ int main(void)
     test_chain();
     test_covers();
     test_self_signed();
+    test_made_for_keeping();
     test_self_signed_is_renewed();
     test_self_signed_is_bounded();
     test_pin();

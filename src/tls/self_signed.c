@@ -1,4 +1,5 @@
 #include <openssl/err.h>
+#include <openssl/pem.h>
 #include <openssl/rand.h>
 #include <openssl/x509v3.h>
 #include <pthread.h>
@@ -70,15 +71,25 @@ static bool set_names(X509 *x, const char *name, bool is_ip)
 }
 
 /* Valid from yesterday on, for clients whose clock is behind. */
-static bool fill(X509 *x, EVP_PKEY *key, const char *name, bool is_ip, time_t now)
+static bool fill(X509 *x, EVP_PKEY *key, const char *name, bool is_ip, time_t now, int days)
 {
     return X509_set_version(x, X509_VERSION_3) == 1 && set_serial(x) &&
            X509_time_adj_ex(X509_getm_notBefore(x), -1, 0, &now) != NULL &&
-           X509_time_adj_ex(X509_getm_notAfter(x), VALID_DAYS, 0, &now) != NULL &&
+           X509_time_adj_ex(X509_getm_notAfter(x), days, 0, &now) != NULL &&
            X509_set_pubkey(x, key) == 1 && set_names(x, name, is_ip) &&
            add_extension(x, NID_basic_constraints, "critical,CA:FALSE") &&
            add_extension(x, NID_key_usage, "critical,digitalSignature") &&
            add_extension(x, NID_ext_key_usage, "serverAuth") && X509_sign(x, key, EVP_sha256()) > 0;
+}
+
+static time_t wall_s(void)
+{
+    return (time_t)(sl_clock_wall_ms() / 1000);
+}
+
+static EVP_PKEY *new_key(void)
+{
+    return EVP_PKEY_Q_keygen(NULL, NULL, "EC", "P-256");
 }
 
 static struct sl_cert *make(const char *name, bool is_ip, time_t now)
@@ -86,8 +97,8 @@ static struct sl_cert *make(const char *name, bool is_ip, time_t now)
     X509 *x = X509_new();
 
     if (process_key == NULL)
-        process_key = EVP_PKEY_Q_keygen(NULL, NULL, "EC", "P-256");
-    if (x == NULL || process_key == NULL || !fill(x, process_key, name, is_ip, now)) {
+        process_key = new_key();
+    if (x == NULL || process_key == NULL || !fill(x, process_key, name, is_ip, now, VALID_DAYS)) {
         X509_free(x);
         ERR_clear_error();
         return NULL;
@@ -163,23 +174,85 @@ static struct sl_cert *recall_or_make(const char *name, bool is_ip, int64_t now)
     return cert;
 }
 
-int sl_cert_self_signed(struct sl_cert **out, struct sl_str name, struct sl_err *err)
+/* The name as it stands in the certificate. 0 or SL_E_CONFIG. */
+static int clean_name(char text[NAME_LEN_MAX + 1], struct sl_str name, bool *is_ip,
+                      struct sl_err *err)
 {
     struct sl_addr addr;
-    char text[NAME_LEN_MAX + 1];
-    bool is_ip = sl_addr_parse(&addr, name, 0) == 0;
 
-    if (is_ip)
+    *is_ip = sl_addr_parse(&addr, name, 0) == 0;
+    if (*is_ip)
         sl_addr_ip(&addr, text);
     else if (is_host_name(name))
-        snprintf(text, sizeof(text), "%.*s", SL_STR_FMT(name));
+        snprintf(text, NAME_LEN_MAX + 1, "%.*s", SL_STR_FMT(name));
     else
         return sl_err_set(err, SL_E_CONFIG, "no certificate can be made for the name \"%.*s\"",
                           (int)SL_MIN(name.len, (size_t)100), name.p);
-    *out = recall_or_make(text, is_ip, (int64_t)(sl_clock_wall_ms() / 1000));
-    if (*out == NULL)
-        return sl_err_set(err, SL_E_TLS, "OpenSSL could not make a self-signed certificate");
     return 0;
+}
+
+static int failed(struct sl_err *err)
+{
+    ERR_clear_error();
+    return sl_err_set(err, SL_E_TLS, "OpenSSL could not make a self-signed certificate");
+}
+
+int sl_cert_self_signed(struct sl_cert **out, struct sl_str name, struct sl_err *err)
+{
+    char text[NAME_LEN_MAX + 1];
+    bool is_ip;
+    int rc = clean_name(text, name, &is_ip, err);
+
+    if (rc < 0)
+        return rc;
+    *out = recall_or_make(text, is_ip, wall_s());
+    return *out != NULL ? 0 : failed(err);
+}
+
+/* What was written to `from`, if it fits; the BIO's memory is wiped. */
+static bool take_text(BIO *from, char *out, size_t room, size_t *len)
+{
+    char *text;
+    long n = BIO_get_mem_data(from, &text);
+
+    if (n <= 0 || (size_t)n > room)
+        return false;
+    memcpy(out, text, (size_t)n);
+    OPENSSL_cleanse(text, (size_t)n);
+    *len = (size_t)n;
+    return true;
+}
+
+static bool write_pem(struct sl_cert_pem *out, X509 *x, EVP_PKEY *key)
+{
+    BIO *cert_text = BIO_new(BIO_s_mem()), *key_text = BIO_new(BIO_s_mem());
+    bool ok = cert_text != NULL && key_text != NULL && PEM_write_bio_X509(cert_text, x) == 1 &&
+              PEM_write_bio_PrivateKey(key_text, key, NULL, NULL, 0, NULL, NULL) == 1 &&
+              take_text(cert_text, out->cert, sizeof(out->cert), &out->cert_len) &&
+              take_text(key_text, out->key, sizeof(out->key), &out->key_len);
+
+    BIO_free(cert_text);
+    BIO_free(key_text);
+    return ok;
+}
+
+int sl_cert_make_pem(struct sl_cert_pem *out, struct sl_str name, int days, struct sl_err *err)
+{
+    char text[NAME_LEN_MAX + 1];
+    bool is_ip, ok;
+    EVP_PKEY *key;
+    X509 *x;
+    int rc = clean_name(text, name, &is_ip, err);
+
+    if (rc < 0)
+        return rc;
+    key = new_key();
+    x = X509_new();
+    ok = key != NULL && x != NULL && fill(x, key, text, is_ip, wall_s(), days) &&
+         write_pem(out, x, key);
+    X509_free(x);
+    EVP_PKEY_free(key);
+    return ok ? 0 : failed(err);
 }
 
 struct sl_cert *sl_cert_renew(struct sl_cert *c, int64_t now)

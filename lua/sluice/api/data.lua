@@ -65,4 +65,11 @@ return {
   { name = "sluice.crypto.equal", args = { { "a", "string" }, { "b", "string" } },
     returns = { { "boolean" } },
     doc = "Compares in a time that says nothing about where they differ." },
+  { name = "sluice.crypto.self_signed", args = { { "name", "string" } },
+    returns = { { "string|nil", "PEM" }, { "string", "its key, PEM; or why not" } },
+    doc = "A new key (P-256) and a certificate for this host name or address that it has signed "
+      .. "itself, for ten years: for a service that keeps them." },
+  { name = "sluice.crypto.fingerprint", args = { { "cert", "string", "PEM" } },
+    returns = { { "string|nil" }, failure },
+    doc = "The SHA-256 of the public key of a certificate, the first in the text: 32 raw bytes." },
 }

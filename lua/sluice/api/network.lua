@@ -48,6 +48,12 @@ return {
     doc = "How long each read and write may wait from now on; without a number: for ever. "
       .. "At first it is 60 s." },
 
+  { name = "sluice.stun", args = { { "host", "string" }, { "port", "integer" },
+    { "timeout?", "number" } }, waits = true,
+    returns = { { "string|nil", "the address" }, { "integer|string", "its port; or why not" } },
+    doc = "Asks a STUN server (RFC 8489) over UDP under which address it sees this machine. Three "
+      .. "tries; timeout: 5 s for all of them." },
+
   { name = "sluice.websocket.connect", args = { { "url", "string", "ws:// or wss://" },
     { "options?", "{timeout?: number, headers?: table<string, string>, protocols?: string[], "
       .. "max_message?: integer, ping_interval?: number, ping_timeout?: number, "

@@ -148,4 +148,19 @@ function crypto.equal(a, b)
   return a == b
 end
 
+--- Texts that look like PEM and hold no key.
+function crypto.self_signed(name)
+  local function pem(what, body)
+    return ("-----BEGIN %s-----\n%s\n-----END %s-----\n"):format(what, crypto.base64(body), what)
+  end
+  return pem("CERTIFICATE", "certificate of " .. name), pem("PRIVATE KEY", "key of " .. name)
+end
+
+function crypto.fingerprint(cert)
+  if not cert:find("-----BEGIN CERTIFICATE-----", 1, true) then
+    return nil, "certificate.cert: not a PEM certificate"
+  end
+  return crypto.sha256(cert)
+end
+
 return crypto
