@@ -290,8 +290,8 @@ describe("routes.compile", function()
       assert.equal("all", compiled(with { transport = "all", protocol = "http3" }).transport)
       refused(with { transport = "tcp", protocol = "http3" },
         'routes[1].match.protocol: "http3" does not go over TCP: say transport "udp" or "all"')
-      refused(with { transport = "udp" }, "routes[1].match.transport: UDP routes are not "
-        .. 'supported yet; for HTTP/3 alone say protocol "http3"')
+      refused(with { transport = "udp" }, "routes[1].action.tls: datagrams are passed on as they "
+        .. 'are: leave it out, or say protocol "http3"')
     end)
 
     it("needs TLS that ends here, and requests", function()
@@ -307,6 +307,83 @@ describe("routes.compile", function()
       notes = select(2, compiled(quic({}, {})))
       assert.same({ 'routes[0].action.udp: has no effect without match.transport "all"' },
         notes.warnings)
+    end)
+  end)
+
+  describe("datagrams", function()
+    local function transport_of(match)
+      local spec, notes = compiled(with_match(match))
+      assert.same({}, notes.warnings)
+      return { spec.transport, spec.protocol }
+    end
+
+    it("are what UDP without HTTP/3 is", function()
+      assert.same({ "udp", "tcp" }, transport_of { transport = "udp" })
+      assert.same({ "udp", "tcp" }, transport_of { protocol = "udp" })
+      assert.same({ "udp", "tcp" }, transport_of { transport = "udp", protocol = "tcp" })
+      assert.same({ "all", "tcp" }, transport_of { transport = "all", protocol = "tcp" })
+      assert.same({ "all", "tcp" }, transport_of { transport = "all", protocol = "udp" })
+    end)
+
+    it("have no name and no requests", function()
+      refused(with_match { transport = "udp", domains = "a.example" },
+        "routes[1].match.domains: datagrams carry no name; leave it out")
+      refused(with_match { transport = "udp", path = "/x" },
+        "routes[1].match.path: cannot be used with match.protocol tcp, where requests are not seen")
+      refused(with_match { transport = "udp", protocol = "http" }, "routes[1].match.protocol: over "
+        .. 'UDP alone it is "http3", or "udp" for datagrams as they are')
+      refused(with_match { transport = "tcp", protocol = "udp" },
+        'routes[1].match.protocol: "udp" does not go over TCP: say transport "udp" or "all"')
+    end)
+
+    it("leave options of QUIC without effect", function()
+      local r = with_match { protocol = "udp" }
+      r.action.udp = { quic = { altSvcPort = 1 }, sessionTimeout = 5 }
+      assert.same({
+        "routes[0].action.udp.sessionTimeout: ignored: is the same for all routes in this version",
+        "routes[0].action.udp.quic: has no effect: datagrams are passed on as they are",
+      }, select(2, compiled(r)).warnings)
+    end)
+  end)
+
+  describe("tunnels", function()
+    local function into_tunnel(changes, target)
+      local r = with_match(changes)
+      r.action.targets = { target or { tunnel = "main" } }
+      return r
+    end
+
+    it("can be targets of routes that pass bytes on", function()
+      local spec = compiled(into_tunnel { protocol = "tcp" })
+      assert.same({ { tunnel = "main", priority = 0, weight = 1, tls = false, verify = false } },
+        spec.targets)
+      assert.equal("main", compiled(into_tunnel { protocol = "udp" }).targets[1].tunnel)
+      local passed = into_tunnel {}
+      passed.action.tls = { mode = "passthrough" }
+      assert.equal("main", compiled(passed).targets[1].tunnel)
+    end)
+
+    it("cannot be targets of other routes, nor have an address", function()
+      local at = "routes[1].action.targets[0]."
+      refused(into_tunnel {},
+        at .. 'tunnel: only bytes go through a tunnel: say match.protocol "tcp"')
+      for _, name in ipairs { "host", "unix", "port" } do
+        refused(into_tunnel({ protocol = "tcp" }, { tunnel = "main", [name] = "x" }),
+          at .. name .. ": has no meaning beside tunnel")
+      end
+      refused(into_tunnel({ protocol = "tcp" }, { tunnel = "" }), at .. "tunnel: is empty")
+      local again = into_tunnel { protocol = "tcp" }
+      again.action.tls = { mode = "terminate-and-reencrypt", certificate = "self-signed" }
+      refused(again,
+        at .. "tunnel: bytes go through a tunnel as they are: it cannot encrypt again")
+    end)
+
+    it("can be where visitors come from", function()
+      assert.is_true(compiled(with_match { via = "tunnel" }).tunnelled)
+      assert.is_nil(compiled(route()).tunnelled)
+      refused(with_match { via = "port" }, 'routes[1].match.via: "port" is not one of "tunnel"')
+      refused(with_match { via = "tunnel", protocol = "http3" },
+        'routes[1].match.protocol: QUIC comes out of a tunnel as datagrams: say "udp"')
     end)
   end)
 

@@ -77,7 +77,11 @@ local function websocket(c, a)
 end
 
 local function compile_forward(c, a, given_tls, spec)
-  spec.targets = target.compile(c, a, given_tls)
+  spec.targets = target.compile(c, a, {
+    tls = spec.tls == "reencrypt",
+    verify = given_tls.verify == true,
+    sees_requests = spec.tls ~= "passthrough" and spec.protocol ~= "tcp",
+  })
   spec.balance = balance(c, a)
   spec.websocket = websocket(c, a)
   forward_options(c, a, spec)

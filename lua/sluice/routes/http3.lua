@@ -1,4 +1,5 @@
---- HTTP/3 of a route: `match.transport`, and `action.udp` with what is announced to visitors.
+--- What a route does over UDP: `match.transport`, and `action.udp` with what is announced to
+-- visitors of HTTP/3. A route that passes bytes on passes datagrams on, too.
 
 local keys = require "sluice.routes.keys"
 
@@ -31,18 +32,37 @@ local function announce(c, quic, spec)
   end
 end
 
+local function datagrams(c, action, spec)
+  if spec.domains then
+    c:fail("datagrams carry no name; leave it out", "match.domains")
+  end
+  if action.udp ~= nil then
+    quic_options(c, action) -- warns of what has no effect
+    if action.udp.quic ~= nil then
+      c:warn("has no effect: datagrams are passed on as they are", "action.udp.quic")
+    end
+  end
+end
+
 --- Puts the transport of a route into the spec, whose protocol and TLS are there already.
 function http3.compile(c, transport, action, spec)
+  spec.transport = transport
+  if transport ~= "tcp" and spec.protocol == "tcp" and spec.tls == "none" then
+    datagrams(c, action, spec)
+    return
+  end
   local quic = quic_options(c, action)
   local is_on = c:boolean(quic.enableHttp3, true, "action.udp.quic.enableHttp3")
   local reason = why_not(spec) or not is_on and "enableHttp3 is false" or nil
-  spec.transport = transport
   if transport == "tcp" then
     if action.udp ~= nil then
       c:warn('has no effect without match.transport "all"', "action.udp")
     end
   elseif transport == "udp" then
-    if reason then
+    if spec.protocol == "tcp" then
+      c:fail('datagrams are passed on as they are: leave it out, or say protocol "http3"',
+        "action.tls")
+    elseif reason then
       c:fail(reason, "match.transport")
     end
   elseif reason then

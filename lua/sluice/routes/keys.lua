@@ -20,6 +20,7 @@ keys.route = {
 keys.match = {
   ports = true, domains = true, path = true, clientIp = true, headers = true, protocol = true,
   transport = true,
+  via = true, -- (own)
   tlsVersion = refuse "matching by TLS version is not supported",
 }
 
@@ -42,7 +43,7 @@ keys.action = {
   headers = refuse "belongs to the route: headers",
 }
 
-local no_udp = ignore "UDP is not forwarded in this version"
+local no_udp = ignore "is the same for all routes in this version"
 local for_all = "is for all routes together: see %s in the limits of the script"
 
 keys.udp = {
@@ -60,7 +61,7 @@ keys.quic = {
 
 keys.target = {
   host = true, port = true, match = true, priority = true,
-  unix = true, weight = true, -- (own)
+  unix = true, tunnel = true, weight = true, -- (own)
   tls = on_action, websocket = on_action, loadBalancing = on_action, headers = on_action,
   advanced = on_action, sendProxyProtocol = on_action,
 }

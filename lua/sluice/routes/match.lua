@@ -10,12 +10,12 @@ local match = {}
 
 local transports = { tcp = "tcp", all = "all", udp = "udp" }
 
--- HTTP/3 is HTTP: the rules of a route are the same.
+-- HTTP/3 is HTTP: the rules of a route are the same. Datagrams pass unseen, like bytes.
 local protocols = {
   http = "http",
   http3 = "http",
   tcp = "tcp",
-  udp = check.refuse "UDP routes are not supported yet",
+  udp = "tcp",
   quic = check.refuse 'QUIC is not passed on; say "http3" for HTTP/3',
 }
 
@@ -128,19 +128,41 @@ local function client_ips(c, value)
   return value ~= nil and c:ip_patterns(value, "match.clientIp[%d]") or nil
 end
 
--- What a route over UDP is for must be said, since UDP itself is not forwarded.
+local over_udp = { http3 = true, udp = true }
+
+local vias = { tunnel = true }
+
 local function transport(c, m)
-  local is_http3 = m.protocol == "http3"
   local given = m.transport ~= nil and c:one_of(m.transport, transports, "match.transport")
-    or is_http3 and "udp" or "tcp"
-  if given == "udp" and not is_http3 then
-    c:fail('UDP routes are not supported yet; for HTTP/3 alone say protocol "http3"',
-      "match.transport")
+    or over_udp[m.protocol] and "udp" or "tcp"
+  if given == "tcp" and over_udp[m.protocol] then
+    c:fail(('%q does not go over TCP: say transport "udp" or "all"'):format(m.protocol),
+      "match.protocol")
   end
-  if given == "tcp" and is_http3 then
-    c:fail('"http3" does not go over TCP: say transport "udp" or "all"', "match.protocol")
+  if given == "udp" and m.protocol == "http" then
+    c:fail('over UDP alone it is "http3", or "udp" for datagrams as they are', "match.protocol")
   end
   return given
+end
+
+-- Over UDP that is not HTTP/3 a route passes datagrams on.
+local function protocol(c, m, given_transport)
+  if m.protocol ~= nil then
+    return c:one_of(m.protocol, protocols, "match.protocol")
+  end
+  return given_transport == "udp" and "tcp" or "any"
+end
+
+-- Only what comes through a tunnel, on ports of the edge: nothing is listened on here.
+local function is_tunnelled(c, m)
+  if m.via == nil then
+    return nil
+  end
+  c:one_of(m.via, vias, "match.via")
+  if m.protocol == "http3" then
+    c:fail('QUIC comes out of a tunnel as datagrams: say "udp"', "match.protocol")
+  end
+  return true
 end
 
 --- Puts the fields of a match into the spec.
@@ -152,8 +174,10 @@ function match.compile(c, value, spec)
   spec.path = match.path(c, m.path, "match.path")
   spec.client_ips = client_ips(c, m.clientIp)
   spec.headers = headers(c, m.headers)
-  spec.protocol = m.protocol ~= nil and c:one_of(m.protocol, protocols, "match.protocol") or "any"
-  return transport(c, m)
+  spec.tunnelled = is_tunnelled(c, m)
+  local given_transport = transport(c, m)
+  spec.protocol = protocol(c, m, given_transport)
+  return given_transport
 end
 
 return match
