@@ -16,7 +16,6 @@ enum { PROXY_HEADER_MS = 3000 };
 
 static const struct sl_stream_handler early_handler, tls_handler;
 
-static void begin(struct sl_conn *c);
 static void begin_tls(struct sl_conn *c);
 static void go_on_after_hello(struct sl_conn *c, const struct sl_verdict *v);
 
@@ -32,6 +31,7 @@ static void release(void *ptr)
 
     sl_buf_clear(&c->first);
     sl_free((char *)c->peer.sni.p);
+    sl_free((char *)c->peer.edge.p);
     sl_cert_unref((struct sl_cert *)c->peer.tls_data);
     sl_cert_unref(c->hello_cert);
     sl_free(c->peek);
@@ -123,17 +123,13 @@ static void serve_raw(struct sl_conn *c, struct sl_route *route)
         sl_conn_fail(c, "routing", "max_connections of the route");
         return;
     }
-    c->stage = SL_CONN_PIPE;
-    sl_deadline_stop(&c->deadline);
-    c->pipe = sl_pipe_new(c, &c->stream, route, sl_buf_at(&c->first), sl_buf_len(&c->first));
-    sl_buf_clear(&c->first);
+    sl_pipe_start(c, route);
 }
 
 /* A route that takes the connection as it is, or NULL when HTTP has to be read to know more. */
 static struct sl_route *raw_route(struct sl_conn *c)
 {
-    struct sl_route_query q = {
-        .port = c->port, .transport = c->transport, .host = c->peer.sni, .client_ip = c->peer.ip16};
+    struct sl_route_query q = sl_conn_query(c, c->peer.sni);
     struct sl_route *r = sl_snapshot_find(c->proxy->live->snapshot, &q);
     bool is_tls_route = r != NULL && r->tls != SL_TLS_NONE;
 
@@ -359,7 +355,7 @@ static void begin_peek(struct sl_conn *c)
         sl_stream_read(c->stream, true);
 }
 
-static void begin_protocol(struct sl_conn *c)
+void sl_conn_begin_protocol(struct sl_conn *c)
 {
     const struct sl_port_info *info = sl_snapshot_port(c->proxy->live->snapshot, c->port);
 
@@ -410,14 +406,16 @@ const char *sl_conn_admit(struct sl_conn *c, const struct sl_addr *visitor)
     return v.kind != SL_VERDICT_NONE ? "denied by on_connect" : NULL;
 }
 
-static void begin(struct sl_conn *c)
+void sl_conn_begin(struct sl_conn *c)
 {
     const char *why = sl_conn_admit(c, &c->peer.remote);
 
     if (why != NULL)
         sl_conn_fail(c, "accepting", why);
+    else if (c->is_tunnelled)
+        sl_conn_begin_tunnelled(c);
     else
-        begin_protocol(c);
+        sl_conn_begin_protocol(c);
 }
 
 static void take_proxy_header(struct sl_conn *c)
@@ -438,7 +436,7 @@ static void take_proxy_header(struct sl_conn *c)
         sl_addr_from_ip16(&c->peer.remote, header.from, header.from_port);
         sl_addr_from_ip16(&c->peer.local, header.to, header.to_port);
     }
-    begin(c);
+    sl_conn_begin(c);
 }
 
 static void on_early_data(struct sl_stream *s, const uint8_t *bytes, size_t len)
@@ -521,6 +519,12 @@ struct sl_conn *sl_conn_new(struct sl_proxy *p, enum sl_transport transport, uin
     return c;
 }
 
+void sl_conn_take(struct sl_conn *c, struct sl_stream *stream)
+{
+    c->stream = stream;
+    sl_stream_set_handler(stream, &early_handler, c);
+}
+
 void sl_conn_accept(void *user, int fd, const struct sl_addr *remote)
 {
     struct sl_port_listener *l = user;
@@ -531,9 +535,8 @@ void sl_conn_accept(void *user, int fd, const struct sl_addr *remote)
         close(fd);
         return;
     }
-    c->stream = sl_tcp_new(p->loop, fd);
+    sl_conn_take(c, sl_tcp_new(p->loop, fd));
     (void)sl_tcp_addrs(c->stream, &c->peer.local, NULL);
-    sl_stream_set_handler(c->stream, &early_handler, c);
     c->is_trusted = sl_ip_set_has(&p->settings->trusted, c->peer.ip16);
     if (p->settings->accept_proxy && c->is_trusted) {
         c->stage = SL_CONN_HEADER;
@@ -541,6 +544,6 @@ void sl_conn_accept(void *user, int fd, const struct sl_addr *remote)
         sl_deadline_set(&c->deadline, SL_MIN(p->settings->handshake_timeout, PROXY_HEADER_MS));
         sl_stream_read(c->stream, true);
     } else {
-        begin(c);
+        sl_conn_begin(c);
     }
 }

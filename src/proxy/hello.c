@@ -7,11 +7,7 @@
 
 struct sl_route *sl_hello_route(struct sl_conn *c)
 {
-    const struct sl_route_query q = {.port = c->port,
-                                     .transport = c->transport,
-                                     .is_tunnelled = c->peer.edge.len > 0,
-                                     .host = c->peer.sni,
-                                     .client_ip = c->peer.ip16};
+    const struct sl_route_query q = sl_conn_query(c, c->peer.sni);
     struct sl_route *r = sl_snapshot_find_tls(c->proxy->live->snapshot, &q);
 
     return r != NULL && sl_access_allows(&r->access, c->peer.ip16) ? r : NULL;

@@ -1,7 +1,7 @@
 /*
  * The inside of the proxy, for the files of this folder: conn.c (from accept to HTTP or raw),
- * request.c (from a request to a decision), forward.c (to a target and back), pipe.c (raw bytes to
- * a target).
+ * conn_tunnel.c (the same for what a hub's edges accept), request.c (from a request to a decision),
+ * forward.c (to a target and back), pipe.c (raw bytes to a target).
  */
 #ifndef SL_PROXY_INTERNAL_H
 #define SL_PROXY_INTERNAL_H
@@ -45,13 +45,14 @@ struct sl_proxy {
     struct sl_pool *pool;
     struct sl_tls_server *tls;
     void (*release_snapshot)(void *user, struct sl_snapshot *snapshot);
+    struct sl_edge *(*find_edge)(void *user, struct sl_str name);
     void *user;
     const struct sl_proxy_settings *settings;
     const struct sl_hooks *hooks;
     struct sl_live *live;
     struct sl_list listeners;      /* of sl_port_listener */
     struct sl_list quic_listeners; /* of sl_quic_listener */
-    struct sl_flows *flows; /* raw UDP (udp.h) */
+    struct sl_flows *flows;        /* raw UDP (udp.h) */
     struct sl_proxy_quic quic;
     struct sl_quic_settings quic_settings;   /* those of `settings`, and what the policy demands */
     struct sl_quic_endpoint_stats quic_past; /* of listeners that are closed */
@@ -110,6 +111,7 @@ struct sl_conn {
     bool is_waiting;           /* for a hook */
     bool is_hello_asked;       /* on_hello was called, or there is none */
     bool is_trusted;           /* its X-Forwarded-* are believed */
+    bool is_tunnelled;         /* came through a tunnel, and may use the routes for those */
 };
 
 /* One exchange as the proxy sees it. Lives in the arena of the exchange. */
@@ -193,15 +195,35 @@ bool sl_conn_set_remote(struct sl_conn *c, const struct sl_addr *remote);
 /* The way out of every stage before http and pipes: logs and closes. */
 void sl_conn_fail(struct sl_conn *c, const char *doing, const char *why);
 void sl_conn_accept(void *user, int fd, const struct sl_addr *remote);
+/* A new connection gets its stream, which is paused. */
+void sl_conn_take(struct sl_conn *c, struct sl_stream *stream);
+/* Whose connection it is is known: asks whether he may, then goes on to what he says. */
+void sl_conn_begin(struct sl_conn *c);
+void sl_conn_begin_protocol(struct sl_conn *c);
+/* What finds the route of this connection. */
+static inline struct sl_route_query sl_conn_query(const struct sl_conn *c, struct sl_str host)
+{
+    return (struct sl_route_query){.port = c->port,
+                                   .transport = c->transport,
+                                   .is_tunnelled = c->is_tunnelled,
+                                   .host = host,
+                                   .client_ip = c->peer.ip16};
+}
 void sl_conn_close(struct sl_conn *c);
 /* Asks it to end soon: at once when idle. */
 void sl_conn_drain(struct sl_conn *c);
 /* http says that the connection is gone, or pipe. */
 void sl_conn_ended(struct sl_conn *c);
 
-/* Takes the stream; `first` bytes go to the target before it. Ends with sl_conn_ended(). */
-struct sl_pipe *sl_pipe_new(struct sl_conn *c, struct sl_stream **stream, struct sl_route *route,
-                            const void *first, size_t n_first);
+/* conn_tunnel.c: sl_conn_begin_protocol() for what came through a tunnel. */
+void sl_conn_begin_tunnelled(struct sl_conn *c);
+
+/* Takes the stream of the connection and what was read of it, and becomes its pipe. Ends with
+ * sl_conn_ended(), maybe inside the call. */
+void sl_pipe_start(struct sl_conn *c, struct sl_route *route);
+/* The same to a target that a hook has named (copied), which is told who the visitor is with a
+ * PROXY header of version 1. */
+void sl_pipe_start_to(struct sl_conn *c, struct sl_str host, uint16_t port);
 /* Closes both sides; no sl_conn_ended(). */
 void sl_pipe_free(struct sl_pipe *p);
 

@@ -100,6 +100,7 @@ void sl_proxy_new(struct sl_proxy **out, const struct sl_proxy_opts *opts)
     p->pool = opts->pool;
     p->tls = opts->tls;
     p->release_snapshot = opts->release_snapshot;
+    p->find_edge = opts->find_edge;
     p->user = opts->user;
     sl_list_init(&p->listeners);
     sl_list_init(&p->conns);

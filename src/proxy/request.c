@@ -89,16 +89,11 @@ static struct sl_str header_of(const void *message, struct sl_str name)
 static struct sl_route *find_route(struct sl_work *w)
 {
     const struct sl_request *req = &w->ex->req;
-    struct sl_route_query q = {
-        .port = w->conn->port,
-        .transport = w->conn->transport,
-        .host = req->host,
-        .path = req->path,
-        .client_ip = w->conn->peer.ip16,
-        .header = header_of,
-        .message = req,
-    };
+    struct sl_route_query q = sl_conn_query(w->conn, req->host);
 
+    q.path = req->path;
+    q.header = header_of;
+    q.message = req;
     return sl_snapshot_find(w->live->snapshot, &q);
 }
 

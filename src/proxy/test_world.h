@@ -41,7 +41,8 @@ struct world {
     struct sl_policy_spec policy;
     uint16_t ports[WORLD_PORTS];
     struct sl_hooks hooks;
-    struct world_hook connect, hello, request, response;
+    struct world_hook connect, hello, request, response, stream;
+    void (*on_connect_hook)(struct world *w, const struct sl_peer *peer);
     void (*on_request_hook)(struct world *w, struct sl_exchange *ex);
     void (*on_response_hook)(struct world *w, struct sl_response *res, struct sl_str target);
     int n_forgotten, n_done, n_drained, n_released;
@@ -68,8 +69,11 @@ static inline int world_hook_called(struct world_hook *h, struct sl_hook_slot *s
 static inline int world_on_connect(void *host, struct sl_hook_slot *slot,
                                    const struct sl_peer *peer, struct sl_verdict *v)
 {
-    (void)peer;
-    return world_hook_called(&((struct world *)host)->connect, slot, v);
+    struct world *w = host;
+
+    if (w->on_connect_hook != NULL)
+        w->on_connect_hook(w, peer);
+    return world_hook_called(&w->connect, slot, v);
 }
 
 static inline int world_on_hello(void *host, struct sl_hook_slot *slot, const struct sl_peer *peer,
@@ -102,6 +106,14 @@ static inline int world_on_response(void *host, struct sl_hook_slot *slot, struc
     return world_hook_called(&w->response, slot, v);
 }
 
+static inline int world_on_stream(void *host, struct sl_hook_slot *slot, const struct sl_peer *peer,
+                                  bool is_udp, struct sl_verdict *v)
+{
+    (void)peer;
+    (void)is_udp;
+    return world_hook_called(&((struct world *)host)->stream, slot, v);
+}
+
 static inline void world_on_done(void *host, const struct sl_done *d)
 {
     struct world *w = host;
@@ -119,7 +131,7 @@ static inline void world_on_done(void *host, const struct sl_done *d)
 static inline void world_forget(void *host, struct sl_hook_slot *slot)
 {
     struct world *w = host;
-    struct world_hook *all[] = {&w->connect, &w->hello, &w->request, &w->response};
+    struct world_hook *all[] = {&w->connect, &w->hello, &w->request, &w->response, &w->stream};
 
     sl_check(slot->script != NULL);
     slot->script = NULL;
@@ -140,6 +152,7 @@ static inline void world_hooks_on(struct world *w, unsigned present)
         .on_request = world_on_request,
         .on_response = world_on_response,
         .on_done = world_on_done,
+        .on_stream = world_on_stream,
         .forget = world_forget,
     };
     sl_proxy_set_hooks(w->proxy, &w->hooks);
