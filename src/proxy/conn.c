@@ -264,17 +264,31 @@ static void begin_tls(struct sl_conn *c)
 
 /* --- telling what the first bytes are --- */
 
+/* The route that takes the connection with its TLS, or NULL: TLS is ended here, or refused. A name
+ * that no route about TLS knows is any bytes to one that passes any bytes on. */
+static struct sl_route *opaque_route(struct sl_conn *c, const struct sl_verdict *v)
+{
+    struct sl_route *r;
+
+    if (v->kind != SL_VERDICT_NONE && v->kind != SL_VERDICT_PASSTHROUGH)
+        return NULL;
+    if (!sl_hello_is_for_us(c))
+        return raw_route(c);
+    r = sl_hello_route(c);
+    if (r != NULL && v->kind == SL_VERDICT_NONE && r->tls != SL_TLS_PASSTHROUGH)
+        return NULL;
+    return r;
+}
+
 /* The hello is known, and what the hook has to say of it. */
 static void go_on_after_hello(struct sl_conn *c, const struct sl_verdict *v)
 {
-    struct sl_route *r = sl_hello_route(c);
-    bool is_passed = v->kind == SL_VERDICT_PASSTHROUGH ||
-                     (v->kind == SL_VERDICT_NONE && r != NULL && r->tls == SL_TLS_PASSTHROUGH);
+    struct sl_route *r = opaque_route(c, v);
 
     sl_stream_read(c->stream, false);
     sl_free(c->peek);
     c->peek = NULL;
-    if (r != NULL && is_passed) {
+    if (r != NULL) {
         serve_raw(c, r);
         return;
     }
@@ -323,7 +337,7 @@ static void on_data_too_early(struct sl_conn *c)
 /* Whether a ClientHello may lead to anything but a handshake. */
 static bool must_see_hello(const struct sl_conn *c, const struct sl_port_info *info)
 {
-    return info->has_passthrough || c->proxy->hooks->present & SL_HOOK_HELLO;
+    return info->has_passthrough || info->has_raw || c->proxy->hooks->present & SL_HOOK_HELLO;
 }
 
 /* 0x16 begins a TLS handshake record and no HTTP method. */

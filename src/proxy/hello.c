@@ -5,10 +5,21 @@
 #include "base/clock.h"
 #include "proxy/internal.h"
 
-struct sl_route *sl_hello_route(struct sl_conn *c)
+static struct sl_route *find(const struct sl_conn *c)
 {
     const struct sl_route_query q = sl_conn_query(c, c->peer.sni);
-    struct sl_route *r = sl_snapshot_find_tls(c->proxy->live->snapshot, &q);
+
+    return sl_snapshot_find_tls(c->proxy->live->snapshot, &q);
+}
+
+bool sl_hello_is_for_us(const struct sl_conn *c)
+{
+    return find(c) != NULL;
+}
+
+struct sl_route *sl_hello_route(struct sl_conn *c)
+{
+    struct sl_route *r = find(c);
 
     return r != NULL && sl_access_allows(&r->access, c->peer.ip16) ? r : NULL;
 }

@@ -171,7 +171,9 @@ void sl_headers_for_client(struct sl_work *w, struct sl_response *res);
 /* hello.c */
 /* Keeps the name that the client has called. */
 void sl_hello_keep_sni(struct sl_conn *c, struct sl_str sni);
-/* The route that decides about TLS, if this visitor may use it. */
+/* There is a route that decides about TLS, whoever may use it. */
+bool sl_hello_is_for_us(const struct sl_conn *c);
+/* That route, if this visitor may use it. */
 struct sl_route *sl_hello_route(struct sl_conn *c);
 /* Asks on_hello, if there is one. 0: `*v` is its verdict; SL_E_AGAIN: `on_verdict` gets it later.
  */

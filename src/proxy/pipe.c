@@ -114,14 +114,8 @@ static void on_data(struct sl_stream *s, const uint8_t *bytes, size_t len)
         sl_stream_read(s, false);
 }
 
-/* Both have said their last, and it has been taken. */
-static void settle(struct sl_pipe *p)
-{
-    if (p->client->got_fin && p->upstream->got_fin && !p->client->is_writing &&
-        !p->upstream->is_writing)
-        sl_pipe_end(p, SL_CLOSE_LINGER, NULL);
-}
-
+/* While a side has a write in flight the other one is paused, and says no end: what is left to take
+ * here is in the streams, which see to it by themselves. */
 static void on_fin(struct sl_stream *s)
 {
     struct sl_pipe *p = s->user;
@@ -132,7 +126,8 @@ static void on_fin(struct sl_stream *s)
         return;
     }
     (void)sl_stream_write(to, NULL, 0, true);
-    settle(p);
+    if (to->got_fin)
+        sl_pipe_end(p, SL_CLOSE_LINGER, NULL);
 }
 
 /* What the client said before the target was there: behind a PROXY header that may still be on its
@@ -160,7 +155,6 @@ static void on_written(struct sl_stream *s)
         return;
     if (!from->got_fin)
         sl_stream_read(from, true);
-    settle(p);
 }
 
 static void on_error(struct sl_stream *s, int code)

@@ -206,6 +206,47 @@ static void tls_passes_through_by_name(void)
     end();
 }
 
+/* A raw route beside those that end TLS takes the names that none of them knows, and not the
+ * visitors whom they refuse. */
+static void a_raw_route_takes_the_other_names(void)
+{
+    const struct sl_str block = SL_STR("127.0.0.1");
+    struct sl_cert *cert = NULL;
+    struct tls_client t;
+
+    begin();
+    o.answer = NULL;
+    world_add_tls(&w, 0, "here", &o, "a.example", SL_PROTOCOL_ANY);
+    sl_assert(sl_cert_self_signed(&cert, SL_STR("b.example"), NULL) == 0);
+    world_add(&w, 0,
+              &(struct sl_route_spec){.name = SL_STR("blocked"),
+                                      .tls = SL_TLS_TERMINATE,
+                                      .tls_data = cert,
+                                      .release_tls = world_release_cert,
+                                      .block = &block,
+                                      .n_block = 1},
+              &o, "b.example");
+    world_add(&w, 0,
+              &(struct sl_route_spec){
+                  .name = SL_STR("rest"), .protocol = SL_PROTOCOL_TCP, .priority = -1},
+              &o, NULL);
+    publish(0);
+    tls_open(&t, &w, 0, "b.example");
+    run_until(w.loop, client_is_closed(&t.c));
+    sl_check(o.n_conns == 0);
+    tls_close(&t);
+    tls_open(&t, &w, 0, "other.example");
+    run_until(w.loop, o.n_conns == 1 && origin_got(&o, 0, "other.example"));
+    tls_close(&t);
+    tls_open(&t, &w, 0, "a.example");
+    run_until(w.loop, t.c.n_ready == 1);
+    tls_close(&t);
+    client_open(&c, &w, 0);
+    client_say(&c, GET); /* whatever else it is */
+    run_until(w.loop, o.n_conns == 2 && origin_got(&o, 1, "a.example"));
+    end();
+}
+
 static void tls_ended_here_with_raw_bytes_inside(void)
 {
     struct tls_client t;
@@ -239,6 +280,7 @@ int main(void)
     no_target_for_raw_bytes();
     a_raw_route_has_lists_and_limits();
     tls_passes_through_by_name();
+    a_raw_route_takes_the_other_names();
     tls_ended_here_with_raw_bytes_inside();
     return sl_check_done();
 }
