@@ -35,6 +35,25 @@ local function port_of(value)
   return value
 end
 
+--- A fingerprint as people write it: the SHA-256 of the hub's public key in hexadecimal digits,
+-- with or without colons, or in base64url.
+-- @tparam string text
+-- @treturn ?string base64url
+-- @treturn ?string what is wrong
+-- @treturn ?string the 32 raw bytes
+function token.fingerprint(text)
+  local digits = text:gsub(":", "")
+  local pin = digits:find("^%x+$") and #digits == 2 * pin_len
+    and digits:gsub("%x%x", function(pair)
+      return string.char(tonumber(pair, 16))
+    end)
+    or sluice.crypto.unbase64url(text)
+  if not pin or #pin ~= pin_len then
+    return nil, "not a SHA-256 in 64 hexadecimal digits or in base64url"
+  end
+  return sluice.crypto.base64url(pin), nil, pin
+end
+
 local function pin_of(text)
   local pin = type(text) == "string" and sluice.crypto.unbase64url(text)
   if not pin or #pin ~= pin_len then
@@ -65,19 +84,35 @@ local function checked(host, port, id, secret)
   return { host = host, port = port, id = id, secret = secret }
 end
 
---- Makes a token.
+--- Makes a token of what somebody has said.
 -- @tparam table hub `host`, `port` (8443), `id`, `secret` and, if known, `fingerprint` (base64url
 -- of the SHA-256 of the public key of the hub)
--- @treturn string the token; a mistake in the arguments throws
-function token.encode(hub)
-  local given = assert(checked(hub.host, hub.port or 8443, hub.id, hub.secret))
+-- @treturn ?string the token
+-- @treturn ?string what is wrong
+function token.try_encode(hub)
+  local given, err = checked(hub.host, hub.port or 8443, hub.id, hub.secret)
+  if not given then
+    return nil, err
+  end
   local quoted = sluice.json.encode
   local text = ('{"h":%s,"p":%d,"e":%s,"s":%s'):format(
     quoted(given.host), given.port, quoted(given.id), quoted(given.secret))
   if hub.fingerprint then
-    text = text .. ',"f":' .. quoted(assert(pin_of(hub.fingerprint)))
+    local pin
+    pin, err = pin_of(hub.fingerprint)
+    if not pin then
+      return nil, err
+    end
+    text = text .. ',"f":' .. quoted(pin)
   end
   return sluice.crypto.base64url(text .. "}")
+end
+
+--- Makes a token; a mistake in the arguments throws.
+-- @tparam table hub as of try_encode()
+-- @treturn string the token
+function token.encode(hub)
+  return assert(token.try_encode(hub))
 end
 
 -- Both alphabets, with or without padding, and what copying leaves at the ends.

@@ -62,6 +62,19 @@ describe("connection tokens", function()
     assert.is_nil((token.decode(nil)))
   end)
 
+  it("take fingerprints as people write them", function()
+    local raw = ("\10\27\44\61"):rep(8)
+    local digits = ("0a1b2c3d"):rep(8)
+    for _, text in ipairs { digits, digits:upper(), (digits:gsub("%x%x", "%0:"):sub(1, -2)),
+      sluice.crypto.base64url(raw) } do
+      local normal, _, bytes = token.fingerprint(text)
+      assert.same({ sluice.crypto.base64url(raw), raw }, { normal, bytes })
+    end
+    for _, text in ipairs { "", "0a", digits .. "00", ("x"):rep(43) .. "!" } do
+      assert.is_nil((token.fingerprint(text)))
+    end
+  end)
+
   it("cannot be made from what cannot be sent", function()
     assert.error_matches(function()
       token.encode { host = "h", id = "two words", secret = "s" }
