@@ -173,6 +173,10 @@ class Field:
         require_free(port)
         if self._answers(port):
             raise SystemExit(f"{name}: something listens on port {port} already; another benchmark?")
+        self.launch(name, command, core, lambda: self._answers(port), where, env)
+
+    def launch(self, name, command, core, is_ready, where=HERE.parent, env=()):
+        """Starts a program on its core and waits until it is ready."""
         log = self.dir / f"{name}.log"
         with open(log, "w") as out:
             self.procs[name] = subprocess.Popen(
@@ -180,20 +184,16 @@ class Field:
                 stdout=out,
                 stderr=out,
                 cwd=where,
-                env={**os.environ, **env},
+                env={**os.environ, **dict(env)},
                 start_new_session=True,
             )
         deadline = time.monotonic() + 30
-        while True:
+        while not is_ready():
             if self.procs[name].poll() is not None:
                 raise SystemExit(f"{name} did not start:\n{log.read_text()[-2000:]}")
-            try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                return
-            except OSError:
-                if time.monotonic() > deadline:
-                    raise SystemExit(f"{name} does not listen on {port}:\n{log.read_text()[-2000:]}")
-                time.sleep(0.05)
+            if time.monotonic() > deadline:
+                raise SystemExit(f"{name} does not get ready:\n{log.read_text()[-2000:]}")
+            time.sleep(0.05)
 
     def _tree(self, name):
         """The process ids of a started program and of all that descends from it."""

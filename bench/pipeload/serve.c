@@ -7,7 +7,7 @@
 #include <unistd.h>
 #include "pipeload.h"
 
-enum { LINE_MAX_LEN = 512, PIECE = 256 * 1024, TURN = 4, BATCH = 64, DATAGRAM = 2048 };
+enum { LINE_MAX_LEN = 512, PIECE = 256 * 1024, BATCH = 64, DATAGRAM = 2048 };
 
 enum mode { FIRST_LINE, DOWN, ECHO };
 
@@ -26,14 +26,10 @@ static void end(struct conn *c)
     free(c);
 }
 
-/* Sends until the socket is full, but lets others have their turn. False: it is over. */
+/* As much as the socket takes at once; then others have their turn. False: it is over. */
 static bool send_some(struct conn *c)
 {
-    for (int i = 0; i < TURN; i++) {
-        if (send(c->fd, piece, sizeof(piece), 0) < 0)
-            return errno == EAGAIN;
-    }
-    return true;
+    return send(c->fd, piece, sizeof(piece), 0) >= 0 || errno == EAGAIN;
 }
 
 /* Echoes are small and one at a time: a socket that does not take one is a mistake of the load. */

@@ -132,6 +132,11 @@ function connection:receive(n)
   return bytes
 end
 
+--- A line, without its end.
+function connection:read_line()
+  return take(self, "^([^\n]*)\n()")
+end
+
 --- All that comes until the other side closes, and how it ended: "closed" or "reset".
 function connection:read_all(seconds)
   local deadline = process.now() + (seconds or sluice.patience)

@@ -4,9 +4,11 @@
     tunnel_origin.py NAME [ADDRESS PORT]
 
 Prints its port, then serves until it is ended. On TCP a PROXY v1 line may come first, and then
-  HTTP, as origin.py has it; `proxy` in an answer is that line. /websocket echoes messages, /connections says how many
-  connections there have been, /sessions how many sources of datagrams.
+  HTTP, as origin.py has it; `proxy` in an answer is that line. /websocket echoes messages, /counts says how many
+  connections there have been and are, how many sources of datagrams, and how many bytes BYE has heard last.
   ECHO and a line end: says the PROXY line, then all that it hears, until the visitor has said all.
+  GIVE N: sends N bytes of the pattern, which is all.
+  BYE: says a word and that this was all, and hears the visitor out.
   QUIT: resets the connection after one byte more; GONE: the same without waiting for it.
 On UDP, on the same port, datagrams are echoed behind the visitor's address: the first one of each source may be a PROXY v2
 header, which is kept and not answered.
@@ -14,16 +16,19 @@ header, which is kept and not answered.
 import base64
 import hashlib
 import ipaddress
+import json
 import socket
 import struct
 import sys
 import threading
 
 import origin
+import pattern
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
-connections, sources = 0, {}
+counts = {"connections": 0, "open": 0, "heard": None}
+sources = {}
 
 
 class Origin(origin.Echo):
@@ -34,19 +39,17 @@ class Origin(origin.Echo):
             self.proxy = self.rfile.readline(108).decode("latin-1").strip()
 
     def handle(self):
-        global connections
-        connections += 1
+        counts["connections"] += 1
+        counts["open"] += 1
         try:
             self.take_proxy_line()
-            mode = self.rfile.peek(5)[:4]
-            if mode == b"ECHO":
-                self.echo()
-            elif mode in (b"QUIT", b"GONE"):
-                self.reset(mode)
-            else:
-                super().handle()
-        except ConnectionError:
+            mode = self.rfile.peek(4)[:4]
+            modes = {b"ECHO": self.echo, b"GIVE": self.give, b"BYE\n": self.hear_out, b"QUIT": self.reset, b"GONE": self.reset}
+            modes.get(mode, super().handle)()
+        except (ConnectionError, ValueError):
             pass
+        finally:
+            counts["open"] -= 1
 
     def echo(self):
         self.rfile.readline()
@@ -54,10 +57,23 @@ class Origin(origin.Echo):
         while data := self.rfile.read1(65536):
             self.wfile.write(data)
 
-    def reset(self, mode):
+    def give(self):
+        for block in pattern.blocks(int(self.rfile.readline().split()[1])):
+            self.wfile.write(block)
+
+    def hear_out(self):
         self.rfile.readline()
-        self.wfile.write(b"soon\n")
-        if mode == b"QUIT":
+        self.wfile.write(b"bye\n")
+        self.connection.shutdown(socket.SHUT_WR)
+        counts["heard"] = None
+        heard = 0
+        while data := self.rfile.read1(65536):
+            heard += len(data)
+        counts["heard"] = heard
+
+    def reset(self):
+        if self.rfile.readline() == b"QUIT\n":
+            self.wfile.write(b"soon\n")
             self.rfile.read(1)
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.rfile.close()
@@ -68,12 +84,11 @@ class Origin(origin.Echo):
         return super().take_body(path) | {"proxy": self.proxy}
 
     def send_special(self, path, query):
-        counts = {"/connections": connections, "/sessions": len(sources)}
         if path == "/websocket":
             self.serve_websocket()
-        elif path in counts:
-            digits = str(counts[path]).encode()
-            self.send_pieces([digits], len(digits))
+        elif path == "/counts":
+            text = json.dumps(counts | {"sources": len(sources)}).encode()
+            self.send_pieces([text], len(text))
         else:
             return super().send_special(path, query)
         return True
