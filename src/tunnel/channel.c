@@ -84,6 +84,7 @@ static int take_resume(struct sl_tunnel *t, const struct sl_frame *f)
         sl_tunnel_resumed(t, &peer) < 0)
         return SL_E_PROTOCOL;
     sl_tunnel_start(t);
+    sl_tunnel_tell_up(t);
     return 0;
 }
 
@@ -91,7 +92,7 @@ static int take_resume(struct sl_tunnel *t, const struct sl_frame *f)
 static int take_unknown(struct sl_tunnel *t)
 {
     t->stats.frames_unknown++;
-    return t->is_original ? 0 : SL_E_PROTOCOL;
+    return t->resumes ? SL_E_PROTOCOL : 0;
 }
 
 /* 0, or why the link cannot go on. */
@@ -177,7 +178,10 @@ static void read_first(void *user)
 {
     struct sl_tunnel_channel *c = user;
 
-    take_all(c, sl_buf_at(&c->first), sl_buf_len(&c->first));
+    if (c->link.tunnel->is_started)
+        sl_tunnel_tell_up(c->link.tunnel);
+    if (c->link.tunnel != NULL)
+        take_all(c, sl_buf_at(&c->first), sl_buf_len(&c->first));
     if (c->link.tunnel != NULL)
         update_read(c);
 }
@@ -194,19 +198,28 @@ void sl_tunnel_channel_attach(struct sl_tunnel_channel *c, struct sl_tunnel *t,
     sl_loop_soon(t->loop, &c->reading_first, read_first, c);
 }
 
-void sl_tunnel_channel_resume(struct sl_tunnel_channel *c, const struct sl_resume *peer)
+static void put_resume(struct sl_tunnel_channel *c, const struct sl_resume *peer)
 {
-    struct sl_tunnel *t = c->link.tunnel;
     struct sl_buf ours = {0};
 
-    sl_assert(t->resumes);
-    sl_tunnel_describe(t, &ours);
+    sl_tunnel_describe(c->link.tunnel, peer, &ours);
     sl_tunnel_channel_put(c, 0, SL_FRAME_RESUME, sl_buf_at(&ours), sl_buf_len(&ours));
     sl_buf_clear(&ours);
-    if (peer != NULL && sl_tunnel_resumed(t, peer) == 0)
-        sl_tunnel_start(t);
-    else if (peer != NULL)
+}
+
+void sl_tunnel_channel_begin(struct sl_tunnel_channel *c, const struct sl_tunnel_terms *terms)
+{
+    struct sl_tunnel *t = c->link.tunnel;
+    bool is_first = t->is_edge && terms->is_sluice; /* to speak: the hub will answer */
+
+    sl_assert((terms->peer != NULL) == (terms->is_sluice && !t->is_edge));
+    sl_tunnel_agree(t, terms);
+    if (terms->is_sluice)
+        put_resume(c, terms->peer);
+    if (t->goes_on && !is_first && sl_tunnel_resumed(t, terms->peer) < 0)
         sl_tunnel_detach(t, SL_E_PROTOCOL, "what the edge says of its streams cannot be true");
+    else if (!is_first)
+        sl_tunnel_start(t);
 }
 
 void sl_tunnel_channel_stop(struct sl_tunnel_channel *c)

@@ -43,9 +43,8 @@ struct sl_tunnel_channel {
  * tunnel. Nobody is called before the end of the turn. */
 void sl_tunnel_channel_attach(struct sl_tunnel_channel *c, struct sl_tunnel *t,
                               struct sl_stream **below, const uint8_t *first, size_t n_first);
-/* The same for a link that replaces another: we say what we have. `peer`: what the edge said, NULL
- * for the edge. */
-void sl_tunnel_channel_resume(struct sl_tunnel_channel *c, const struct sl_resume *peer);
+/* Then: streams move over it, or will when the hub has answered, or it is detached again. */
+void sl_tunnel_channel_begin(struct sl_tunnel_channel *c, const struct sl_tunnel_terms *terms);
 void sl_tunnel_channel_stop(struct sl_tunnel_channel *c);
 void sl_tunnel_channel_clear(struct sl_tunnel_channel *c);
 

@@ -186,7 +186,7 @@ static void put_reset(struct sl_tunnel_channel *c, uint32_t id)
 {
     const struct sl_tunnel *t = c->link.tunnel;
 
-    if (t->is_original)
+    if (!t->resumes)
         sl_tunnel_channel_put(c, id, t->is_edge ? SL_FRAME_CLOSE : SL_FRAME_CLOSE_BACK, NULL, 0);
     else
         sl_tunnel_channel_put_reset(c, id);
@@ -294,27 +294,19 @@ static const struct sl_tunnel_link_ops link_ops = {
 
 static const struct sl_tunnel_channel_ops channel_ops = {.flush = flush, .take = take};
 
-static struct sl_tunnel_channel *attach(struct sl_tunnel *t, struct sl_stream **below,
-                                        const uint8_t *first, size_t n_first)
+int sl_tunnel_attach_frames(struct sl_tunnel *t, struct sl_stream **below,
+                            const struct sl_tunnel_terms *terms, const uint8_t *first,
+                            size_t n_first)
 {
-    struct frames *f = sl_zalloc(sizeof(*f));
+    struct frames *f;
 
+    if (sl_tunnel_is_late(t, terms))
+        return SL_E_REFUSED;
+    f = sl_zalloc(sizeof(*f));
     f->channel.link.ops = &link_ops;
     f->channel.ops = &channel_ops;
     sl_flow_init(&f->datagram_flow, sl_loop_now_ms(t->loop));
     sl_tunnel_channel_attach(&f->channel, t, below, first, n_first);
-    return &f->channel;
-}
-
-void sl_tunnel_attach_frames(struct sl_tunnel *t, struct sl_stream **below, const uint8_t *first,
-                             size_t n_first)
-{
-    (void)attach(t, below, first, n_first);
-    sl_tunnel_start(t);
-}
-
-void sl_tunnel_resume_frames(struct sl_tunnel *t, struct sl_stream **below,
-                             const struct sl_resume *peer, const uint8_t *first, size_t n_first)
-{
-    sl_tunnel_channel_resume(attach(t, below, first, n_first), peer);
+    sl_tunnel_channel_begin(&f->channel, terms);
+    return 0;
 }

@@ -1,10 +1,9 @@
 /* A hub whose edge says anything, in pieces of any size, while holders of streams answer, stop
-   reading and go: no more is held than the windows allow, and nothing is left behind. */
+   reading and go: no more is held than the budget allows, and nothing is left behind. */
 #include "net/pair.h"
 #include "tunnel/tunnel.h"
-#include "tunnel/window.h"
 
-enum { STREAMS_MAX = 8 };
+enum { STREAMS_MAX = 8, BUDGET = 2000 };
 
 static struct sl_loop *loop;
 static struct sl_stream *held[STREAMS_MAX];
@@ -54,7 +53,7 @@ static void on_down(void *user, int code, const char *why)
     sl_assert(code < 0 && why[0] != '\0');
 }
 
-static const struct sl_tunnel_handler hub = {on_stream, on_frame, on_down};
+static const struct sl_tunnel_handler hub = {on_stream, on_frame, on_down, NULL};
 
 static void turns(void)
 {
@@ -67,7 +66,7 @@ static void check(const struct sl_tunnel *t)
     struct sl_tunnel_stats stats;
 
     sl_tunnel_stats(t, &stats);
-    sl_assert(stats.committed <= SL_WINDOW_BUDGET);
+    sl_assert(stats.held <= BUDGET);
     sl_assert(stats.n_streams <= 2 * STREAMS_MAX);
 }
 
@@ -79,20 +78,23 @@ static void free_held(void)
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 {
-    struct sl_tunnel_opts opts = {.handler = &hub, .max_streams = 2 * STREAMS_MAX};
+    struct sl_tunnel_opts opts = {
+        .handler = &hub, .max_streams = 2 * STREAMS_MAX, .budget = BUDGET};
+    struct sl_resume peer = {.attempt = 1};
+    struct sl_tunnel_terms terms = {.is_sluice = len > 1 && bytes[1] % 2 != 0};
     struct sl_stream *ends[2];
     struct sl_tunnel *t;
     size_t piece = len > 0 ? bytes[0] + 1u : 1;
 
     sl_assert(sl_loop_new(&loop) == 0);
     opts.loop = loop;
-    opts.is_original = len > 1 && bytes[1] % 2 == 0;
+    terms.peer = terms.is_sluice ? &peer : NULL;
     n_held = n_opened = 0;
     t = sl_tunnel_new(&opts);
     sl_pair_new(ends, loop, 4096);
     sl_stream_set_handler(ends[1], &handler, NULL);
     sl_stream_read(ends[1], true);
-    sl_tunnel_attach_frames(t, &ends[0], NULL, 0);
+    sl_assert(sl_tunnel_attach_frames(t, &ends[0], &terms, NULL, 0) == 0);
     for (size_t at = SL_MIN(len, (size_t)2); at < len && ends[1]->error == 0; at += piece) {
         if (!ends[1]->is_writing)
             (void)sl_stream_write1(ends[1], bytes + at, SL_MIN(piece, len - at), false);

@@ -51,18 +51,22 @@ struct sl_tunnel {
     struct sl_loop *loop;
     const struct sl_tunnel_handler *handler;
     void *user;
-    bool is_edge, is_original, is_freed;
+    bool is_edge;
     uint32_t max_streams, next_id;
     struct sl_map by_id;
     struct sl_list streams; /* the same, oldest first */
-    struct sl_window_budget in_budget;
+    struct sl_window_budget budget;
     struct sl_schedule schedule;
     struct sl_tunnel_link *link; /* NULL while there is none */
     bool is_started;             /* streams may use it */
-    bool resumes;
+    bool resumes; /* this link, or the last one, is between two sluices; else the peer may be the
+                     original */
+    bool goes_on; /* the streams of before are those of this link */
     uint8_t ticket[SL_RESUME_TICKET];
-    uint32_t last_seen_id;       /* hub: the highest that the edge has opened */
-    struct sl_deadline receipts; /* for bytes that arrived and were not told of yet */
+    uint8_t offered[SL_RESUME_TICKET]; /* over this link */
+    uint32_t attempt;                  /* of this link, or of the last one */
+    uint32_t last_seen_id;             /* hub: the highest that the edge has opened; 0: none */
+    struct sl_deadline receipts;       /* for bytes that arrived and were not told of yet */
     struct sl_task_link going_down;
     int down_code;
     char down_why[128];
@@ -102,6 +106,8 @@ static inline struct sl_tunnel_stream *sl_tunnel_stream_of(const struct sl_strea
 }
 
 /* tunnel.c */
+/* Ends the streams that hold most, as long as all of them hold more than the budget. */
+void sl_tunnel_shed(struct sl_tunnel *t);
 struct sl_tunnel_stream *sl_tunnel_find(const struct sl_tunnel *t, uint32_t id);
 /* The peer opens a stream: the handler gets it. 0; SL_E_PROTOCOL when the id is in use (attack
  * U-04); SL_E_REFUSED when there are too many, or nobody takes streams: reset it. */
@@ -115,20 +121,34 @@ static inline bool sl_tunnel_is_newer(uint32_t a, uint32_t b)
 {
     return (int32_t)(a - b) > 0;
 }
+/* Hub: the edge has not opened this one yet. */
+static inline bool sl_tunnel_is_unseen(const struct sl_tunnel *t, uint32_t id)
+{
+    return t->last_seen_id == 0 || sl_tunnel_is_newer(id, t->last_seen_id);
+}
 /* Takes the link and makes it the tunnel's; then, when the streams may use it: what waits is
  * announced to it. */
 void sl_tunnel_attach(struct sl_tunnel *t, struct sl_tunnel_link *link);
 void sl_tunnel_start(struct sl_tunnel *t);
+/* Tells the handler, who may end everything in it. */
+void sl_tunnel_tell_up(struct sl_tunnel *t);
 
 /* resume.c */
-/* What we have, as the payload of a RESUME frame. */
-void sl_tunnel_describe(const struct sl_tunnel *t, struct sl_buf *out);
+/* Hub: the edge has given this attempt up, and made a later one since. */
+bool sl_tunnel_is_late(const struct sl_tunnel *t, const struct sl_tunnel_terms *terms);
+/* The tunnel has a new link: what becomes of the streams that know an older one. */
+void sl_tunnel_agree(struct sl_tunnel *t, const struct sl_tunnel_terms *terms);
+/* What we have, as the payload of a RESUME frame. `peer`: what the edge said; NULL for an edge. */
+void sl_tunnel_describe(const struct sl_tunnel *t, const struct sl_resume *peer,
+                        struct sl_buf *out);
 /* What the peer has: every stream goes back to that byte, or ends. 0, or SL_E_PROTOCOL when it
  * cannot be true. */
 int sl_tunnel_resumed(struct sl_tunnel *t, const struct sl_resume *peer);
 
 /* stream.c */
 struct sl_tunnel_stream *sl_tunnel_stream_new(struct sl_tunnel *t, uint32_t id);
+/* Its first windows are those of the link that it is announced to. */
+void sl_tunnel_stream_open_windows(struct sl_tunnel_stream *s);
 /* Called by the link. 0, or SL_E_LIMIT when the peer has ignored its window. */
 int sl_tunnel_stream_arrived(struct sl_tunnel_stream *s, const uint8_t *bytes, size_t len);
 void sl_tunnel_stream_fin(struct sl_tunnel_stream *s);

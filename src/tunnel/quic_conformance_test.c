@@ -15,21 +15,36 @@ static void turn(void)
 
 static void on_edge(struct test_quic_side *side)
 {
+    struct sl_tunnel_terms terms = terms_of(NULL);
     struct sl_frame pong = {.type = SL_FRAME_PONG};
 
-    sl_tunnel_attach_quic(edge.tunnel, &side->quic, &side->control, NULL, 0);
+    sl_check(sl_tunnel_attach_quic(edge.tunnel, &side->quic, &side->control, &terms, NULL, 0) == 0);
     sl_check(sl_tunnel_send(edge.tunnel, &pong) == 0);
+}
+
+static void on_first(struct test_lobby *l, const struct sl_tunnel_terms *terms,
+                     const uint8_t *first, size_t n_first)
+{
+    struct sl_tunnel_terms ours = terms_of(terms->peer);
+    struct test_quic_side *side = l->user;
+
+    test_lobby_leave(l);
+    sl_check(terms->is_sluice == resumes);
+    sl_check(
+        sl_tunnel_attach_quic(hub.tunnel, &side->quic, &side->control, &ours, first, n_first) == 0);
 }
 
 static void on_hub(struct test_quic_side *side)
 {
-    sl_tunnel_attach_quic(hub.tunnel, &side->quic, &side->control, NULL, 0);
+    static struct test_lobby lobby;
+
+    test_lobby_enter(&lobby, side->control, on_first, side);
 }
 
 static void join(void)
 {
     test_quic_connect(&quic, &at);
-    run_until(loop, hub.n_frames == 1);
+    run_until(loop, hub.n_frames == 1 && edge.n_up == 1);
 }
 
 static void make_ends(struct sl_stream *ends[2], struct sl_loop *on, void *user)

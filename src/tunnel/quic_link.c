@@ -274,7 +274,7 @@ static int take_opening(struct carrier *c)
     if (len < ID_LEN)
         return 0;
     id = sl_frame_u32(at);
-    if (!sl_tunnel_is_newer(id, t->last_seen_id))
+    if (!sl_tunnel_is_unseen(t, id))
         return take_resumed(c, sl_tunnel_find(t, id));
     n = take_line(c, at + ID_LEN, len - ID_LEN, id);
     return n > 0 ? n + ID_LEN : n;
@@ -691,36 +691,21 @@ static const struct sl_tunnel_link_ops link_ops = {
 
 static const struct sl_tunnel_channel_ops channel_ops = {.flush = flush, .take = take};
 
-static struct sl_tunnel_quic *attach(struct sl_tunnel *t, struct sl_tunnel_quic **quic,
-                                     struct sl_stream **control, const uint8_t *first,
-                                     size_t n_first)
+int sl_tunnel_attach_quic(struct sl_tunnel *t, struct sl_tunnel_quic **quic,
+                          struct sl_stream **control, const struct sl_tunnel_terms *terms,
+                          const uint8_t *first, size_t n_first)
 {
     struct sl_tunnel_quic *q = *quic;
 
+    if (sl_tunnel_is_late(t, terms))
+        return SL_E_REFUSED;
     *quic = NULL;
     q->handler = NULL;
     q->channel.link.ops = &link_ops;
     q->channel.ops = &channel_ops;
     sl_tunnel_channel_attach(&q->channel, t, control, first, n_first);
-    return q;
-}
-
-void sl_tunnel_attach_quic(struct sl_tunnel *t, struct sl_tunnel_quic **quic,
-                           struct sl_stream **control, const uint8_t *first, size_t n_first)
-{
-    struct sl_tunnel_quic *q = attach(t, quic, control, first, n_first);
-
-    sl_tunnel_start(t);
-    begin_openings(q);
-}
-
-void sl_tunnel_resume_quic(struct sl_tunnel *t, struct sl_tunnel_quic **quic,
-                           struct sl_stream **control, const struct sl_resume *peer,
-                           const uint8_t *first, size_t n_first)
-{
-    struct sl_tunnel_quic *q = attach(t, quic, control, first, n_first);
-
-    sl_tunnel_channel_resume(&q->channel, peer);
+    sl_tunnel_channel_begin(&q->channel, terms);
     if (q->channel.link.tunnel != NULL) /* what the edge says may be impossible */
         begin_openings(q);
+    return 0;
 }

@@ -20,15 +20,30 @@ static void turn(void)
 
 static void on_edge(struct test_quic_side *side)
 {
+    struct sl_tunnel_terms terms = terms_of(NULL);
     struct sl_frame pong = {.type = SL_FRAME_PONG};
 
-    sl_tunnel_attach_quic(edge.tunnel, &side->quic, &side->control, NULL, 0);
+    sl_check(sl_tunnel_attach_quic(edge.tunnel, &side->quic, &side->control, &terms, NULL, 0) == 0);
     sl_check(sl_tunnel_send(edge.tunnel, &pong) == 0);
+}
+
+static void on_first(struct test_lobby *l, const struct sl_tunnel_terms *terms,
+                     const uint8_t *first, size_t n_first)
+{
+    struct sl_tunnel_terms ours = terms_of(terms->peer);
+    struct test_quic_side *side = l->user;
+
+    test_lobby_leave(l);
+    sl_check(terms->is_sluice == resumes);
+    sl_check(
+        sl_tunnel_attach_quic(hub.tunnel, &side->quic, &side->control, &ours, first, n_first) == 0);
 }
 
 static void on_hub(struct test_quic_side *side)
 {
-    sl_tunnel_attach_quic(hub.tunnel, &side->quic, &side->control, NULL, 0);
+    static struct test_lobby lobby;
+
+    test_lobby_enter(&lobby, side->control, on_first, side);
 }
 
 static void make_network(void)
@@ -82,6 +97,21 @@ static void say(uint32_t id, enum sl_frame_type type, const void *payload, size_
     sl_frame_head(head, id, type, (uint32_t)len);
     (void)sl_stream_write(raw_control, iov, len > 0 ? 2 : 1, false);
     turn();
+}
+
+/* What tells the hub whether this is a sluice. */
+static void say_first(void)
+{
+    struct sl_resume ours = {.attempt = 1};
+    struct sl_buf payload = {0};
+
+    memcpy(ours.ticket, ticket, sizeof(ticket));
+    sl_resume_begin(&payload, &ours);
+    if (resumes)
+        say(0, SL_FRAME_RESUME, sl_buf_at(&payload), sl_buf_len(&payload));
+    else
+        say(0, SL_FRAME_PONG, NULL, 0);
+    sl_buf_clear(&payload);
 }
 
 static struct holder *open_raw(const void *bytes, size_t len, bool fin)
@@ -233,7 +263,7 @@ static void a_stream_that_says_nothing_sensible_is_reset(void)
     };
 
     set_up_raw();
-    say(0, SL_FRAME_PONG, NULL, 0);
+    say_first();
     for (size_t i = 0; i < SL_COUNT(rows); i++) {
         struct holder *h = open_raw(rows[i].bytes, rows[i].len, rows[i].fin);
         bool wants_more = i == 4;
@@ -258,7 +288,7 @@ static void a_stream_that_says_nothing_is_reset_after_a_while(void)
     struct holder *silent, *good;
 
     set_up_raw();
-    say(0, SL_FRAME_PONG, NULL, 0);
+    say_first();
     silent = open_raw("PROXY ", 6, false);
     turn();
     good = open_raw("PROXY UNKNOWN\r\nhello", 20, false);
@@ -282,7 +312,7 @@ static void an_opening_is_put_together_from_pieces(void)
     struct holder *h;
 
     set_up_raw();
-    say(0, SL_FRAME_PONG, NULL, 0);
+    say_first();
     h = open_raw(opening, 1, false);
     for (size_t i = 1; i < sizeof(opening) - 1; i++) {
         turn();
@@ -310,7 +340,7 @@ static void a_peer_that_breaks_the_rules_is_cut_off(void)
         {1, SL_FRAME_DATA, 1, SL_E_PROTOCOL},    {1, SL_FRAME_OPEN, 0, SL_E_PROTOCOL},
         {1, SL_FRAME_CLOSE, 0, SL_E_PROTOCOL},   {0, SL_FRAME_CONFIG, 2, SL_E_PROTOCOL},
         {0, SL_FRAME_RESUME, 20, SL_E_PROTOCOL}, /* there is nothing to resume */
-        {0, SL_FRAME_PING, 257, SL_E_LIMIT},     {1, 0x77, 0, SL_E_PROTOCOL},
+        {0, SL_FRAME_PING, 257, SL_E_LIMIT},
     };
     static uint8_t bytes[257];
 
@@ -318,7 +348,7 @@ static void a_peer_that_breaks_the_rules_is_cut_off(void)
         struct holder *h;
 
         set_up_raw();
-        say(0, SL_FRAME_PONG, NULL, 0);
+        say_first();
         h = open_raw("PROXY UNKNOWN\r\n", 15, false);
         turn();
         sl_check(hub.n_accepted == 1 && hub.n_down == 0);
@@ -338,8 +368,8 @@ static void an_id_that_is_there_already_ends_the_link(void)
 
     resumes = true;
     set_up_raw();
+    say_first();
     resumes = false;
-    say(0, SL_FRAME_PONG, NULL, 0);
     for (int i = 0; i < 2; i++) {
         h[i] = open_raw("\0\0\0\1PROXY UNKNOWN\r\n", 19, false);
         turn();
@@ -359,8 +389,8 @@ static void an_old_id_is_never_a_new_stream(void)
 
     resumes = true;
     set_up_raw();
+    say_first();
     resumes = false;
-    say(0, SL_FRAME_PONG, NULL, 0);
     h[0] = open_raw("\0\0\0\5PROXY UNKNOWN\r\n", 19, false);
     h[1] = open_raw("\0\0\0\4PROXY UNKNOWN\r\n", 19, false);
     turn();
@@ -378,8 +408,8 @@ static void openings_are_taken_in_their_order(void)
 
     resumes = true;
     set_up_raw();
+    say_first();
     resumes = false;
-    say(0, SL_FRAME_PONG, NULL, 0);
     h[0] = open_raw("\0\0\0\1PROXY ", 10, false);
     h[1] = open_raw("\0\0\0\2PROXY UNKNOWN\r\n", 19, false);
     h[2] = open_raw("\0\0\0\3PROXY UNKNOWN\r\n", 19, false);
@@ -410,7 +440,7 @@ static void streams_that_come_early_wait(void)
     let_go(h[1], SL_CLOSE_ABORT);
     turn();
     sl_check(hub.n_accepted == 0);
-    say(0, SL_FRAME_PONG, NULL, 0);
+    say_first();
     sl_check(hub.n_accepted == 1 && hub.n_down == 0);
     sl_stream_read(hub.accepts[0]->stream, true);
     turn();
@@ -443,8 +473,8 @@ static void what_is_kept_for_a_resume_has_a_bound(void)
 
     resumes = true;
     set_up_raw();
+    say_first();
     resumes = false;
-    say(0, SL_FRAME_PONG, NULL, 0);
     h = open_raw("\0\0\0\1PROXY UNKNOWN\r\n", 19, false);
     h->keeps = false;
     sl_stream_read(h->stream, true);
@@ -499,6 +529,8 @@ static void every_byte_survives_a_lossy_network(void)
 int main(void)
 {
     make_network();
+    test_tunnel_checks();
+    resumes = false;
     test_tunnel_checks();
     a_connection_that_ends_takes_the_link_with_it();
     streams_wait_for_quic_streams();

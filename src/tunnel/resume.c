@@ -6,17 +6,77 @@
  */
 #include "tunnel/internal.h"
 
-void sl_tunnel_describe(const struct sl_tunnel *t, struct sl_buf *out)
+static bool is_same(const uint8_t a[SL_RESUME_TICKET], const uint8_t b[SL_RESUME_TICKET])
 {
-    sl_resume_begin(out, t->ticket, t->last_seen_id);
+    return memcmp(a, b, SL_RESUME_TICKET) == 0;
+}
+
+/* --- whether they go on at all --- */
+
+bool sl_tunnel_is_late(const struct sl_tunnel *t, const struct sl_tunnel_terms *terms)
+{
+    return terms->peer != NULL && t->resumes && is_same(terms->peer->ticket, t->ticket) &&
+           !sl_tunnel_is_newer(terms->peer->attempt, t->attempt);
+}
+
+/* Opening it twice does no harm: whoever got it knows nothing of the visitor but his address. */
+static bool is_untouched(const struct sl_tunnel_stream *s)
+{
+    return s->opening != NULL && s->out_base + s->out.n_unacked == 0 && !s->fin_sent &&
+           s->window.received == 0 && !s->fin_arrived;
+}
+
+/* The peer knows nothing of before. */
+static void begin_anew(struct sl_tunnel *t)
+{
+    t->goes_on = false;
+    t->last_seen_id = 0;
+    memcpy(t->ticket, t->offered, sizeof(t->ticket));
+    sl_list_each(&t->streams, it)
+    {
+        struct sl_tunnel_stream *s = sl_container_of(it, struct sl_tunnel_stream, link);
+
+        if (s->is_opened && !is_untouched(s))
+            sl_tunnel_stream_fail(s, SL_E_RESET);
+        else
+            s->is_opened = false;
+    }
+}
+
+void sl_tunnel_agree(struct sl_tunnel *t, const struct sl_tunnel_terms *terms)
+{
+    const struct sl_resume *peer = terms->peer;
+
+    t->goes_on =
+        t->resumes && terms->is_sluice && (peer == NULL || is_same(peer->ticket, t->ticket));
+    t->resumes = terms->is_sluice;
+    t->attempt = peer != NULL ? peer->attempt : t->attempt + 1;
+    memcpy(t->offered, terms->ticket, sizeof(t->offered));
+    if (!t->goes_on)
+        begin_anew(t);
+}
+
+/* --- from which byte --- */
+
+void sl_tunnel_describe(const struct sl_tunnel *t, const struct sl_resume *peer, struct sl_buf *out)
+{
+    struct sl_resume head = {.attempt = t->attempt, .last_id = t->last_seen_id};
+    bool is_known = peer == NULL || is_same(peer->ticket, t->ticket);
+
+    if (is_known)
+        memcpy(head.ticket, t->ticket, sizeof(head.ticket));
+    sl_resume_begin(out, &head);
+    if (!is_known)
+        return;
     sl_list_each(&t->streams, it)
     {
         struct sl_tunnel_stream *s = sl_container_of(it, struct sl_tunnel_stream, link);
         struct sl_resume_entry e = {.id = s->id, .granted = s->window.granted};
 
+        if (!s->is_opened)
+            continue;
         e.received = sl_tunnel_stream_receipt(s);
-        if (s->is_opened)
-            sl_resume_add(out, &e);
+        sl_resume_add(out, &e);
     }
 }
 
@@ -39,8 +99,10 @@ static int go_back(struct sl_tunnel *t, const struct sl_resume_entry *e)
 static void judge_unlisted(struct sl_tunnel *t, struct sl_tunnel_stream *s,
                            const struct sl_resume *peer)
 {
-    if (t->is_edge && sl_tunnel_is_newer(s->id, peer->last_id) && s->opening != NULL) {
-        sl_tunnel_stream_rewind(s, SL_WINDOW_FIRST);
+    bool is_unseen = peer->last_id == 0 || sl_tunnel_is_newer(s->id, peer->last_id);
+
+    if (t->is_edge && is_unseen && s->opening != NULL) {
+        sl_tunnel_stream_rewind(s, 0); /* its windows open again with it */
         s->is_opened = false;
     } else if (s->fin_sent && s->fin_arrived) {
         (void)sl_tunnel_stream_acked(s, s->out_base + s->out.n_unacked + 1);
@@ -49,11 +111,9 @@ static void judge_unlisted(struct sl_tunnel *t, struct sl_tunnel_stream *s,
     }
 }
 
-int sl_tunnel_resumed(struct sl_tunnel *t, const struct sl_resume *peer)
+static int go_on(struct sl_tunnel *t, const struct sl_resume *peer)
 {
-    bool is_known = memcmp(peer->ticket, t->ticket, sizeof(t->ticket)) == 0;
-
-    for (size_t i = 0; is_known && i < peer->n; i++) {
+    for (size_t i = 0; i < peer->n; i++) {
         struct sl_resume_entry e = sl_resume_at(peer, i);
 
         if (go_back(t, &e) < 0)
@@ -63,11 +123,21 @@ int sl_tunnel_resumed(struct sl_tunnel *t, const struct sl_resume *peer)
     {
         struct sl_tunnel_stream *s = sl_container_of(it, struct sl_tunnel_stream, link);
 
-        if (!s->is_listed && s->is_opened && is_known)
+        if (!s->is_listed && s->is_opened)
             judge_unlisted(t, s, peer);
-        else if (s->is_opened && !is_known)
-            sl_tunnel_stream_fail(s, SL_E_RESET);
         s->is_listed = false;
     }
+    return 0;
+}
+
+int sl_tunnel_resumed(struct sl_tunnel *t, const struct sl_resume *peer)
+{
+    static const uint8_t zeros[SL_RESUME_TICKET];
+
+    if (is_same(peer->ticket, t->ticket))
+        return go_on(t, peer);
+    if (!t->goes_on || !is_same(peer->ticket, zeros))
+        return SL_E_PROTOCOL;
+    begin_anew(t);
     return 0;
 }

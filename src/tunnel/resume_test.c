@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include "net/pair.h"
 #include "quic/test_net.h"
+#include "tunnel/test_lobby.h"
 #include "tunnel/test_quic.h"
 
 enum { N_STREAMS = 12, N_SEEDS = 15, TURNS = 20, LONGEST = 60000 /* tens of bytes */ };
@@ -16,8 +17,6 @@ struct end {
     int n_wrong, code;
 };
 
-static const uint8_t ticket[SL_RESUME_TICKET] = "ticket of a test";
-
 /* What the next link may be. */
 enum carriers { BY_FRAMES, BY_QUIC, BY_BOTH };
 
@@ -29,6 +28,7 @@ static struct sl_loop *loop;
 static struct sl_tunnel *edge, *hub;
 static struct end visitors[N_STREAMS], targets[N_STREAMS];
 static int n_targets, n_down;
+static int n_anew[2]; /* of edge and hub: links that came up without going on */
 static unsigned dice;
 
 static unsigned roll(unsigned sides)
@@ -123,14 +123,20 @@ static void on_down(void *user, int code, const char *why)
     n_down++;
 }
 
-static const struct sl_tunnel_handler tunnel_handler = {on_stream, on_frame, on_down};
+static void on_up(void *user, bool resumed)
+{
+    int *n = user;
 
-static struct sl_tunnel *make(bool is_edge, const uint8_t with[SL_RESUME_TICKET])
+    *n += !resumed;
+}
+
+static const struct sl_tunnel_handler tunnel_handler = {on_stream, on_frame, on_down, on_up};
+
+static struct sl_tunnel *make(bool is_edge)
 {
     struct sl_tunnel_opts opts = {
-        .loop = loop, .handler = &tunnel_handler, .is_edge = is_edge, .resumes = true};
+        .loop = loop, .handler = &tunnel_handler, .user = &n_anew[!is_edge], .is_edge = is_edge};
 
-    memcpy(opts.ticket, with, sizeof(opts.ticket));
     return sl_tunnel_new(&opts);
 }
 
@@ -162,109 +168,68 @@ static void choose_link(void)
     is_by_quic = carriers == BY_QUIC || (carriers == BY_BOTH && roll(2) == 0);
 }
 
-/* What a hub does with a link before it knows whose it is: reads the RESUME. */
-struct lobby {
-    struct sl_stream *stream;
-    struct test_quic_side *side; /* of a connection; NULL: the stream is all */
-    struct sl_frame_reader reader;
-};
-
-static struct lobby lobby;
-static int n_resumed[2]; /* links over frames, and over QUIC */
+static uint8_t offered[SL_RESUME_TICKET]; /* another one for each connection */
+static struct test_lobby lobby;
+static struct test_quic_side *lobby_side; /* of a connection; NULL: the stream is all */
+static int n_resumed[2];                  /* links over frames, and over QUIC */
 
 static void leave_lobby(void)
 {
-    sl_frame_reader_clear(&lobby.reader);
-    if (lobby.side == NULL)
+    if (lobby_side == NULL)
         sl_stream_free(&lobby.stream, SL_CLOSE_ABORT);
-    else
-        test_quic_side_drop(lobby.side);
-    lobby = (struct lobby){0};
+    test_lobby_leave(&lobby);
+    lobby_side = NULL;
 }
 
-static void on_lobby_data(struct sl_stream *s, const uint8_t *bytes, size_t len)
+static void on_first(struct test_lobby *l, const struct sl_tunnel_terms *terms,
+                     const uint8_t *first, size_t n_first)
 {
-    struct lobby *l = &lobby;
-    struct sl_resume peer;
-    struct sl_frame f;
+    struct test_quic_side *side = lobby_side;
+    int rc;
 
-    if (sl_frame_next(&l->reader, &bytes, &len, &f) <= 0)
-        return;
-    sl_check(f.type == SL_FRAME_RESUME && sl_resume_parse(f.bytes, f.len, &peer) == 0);
-    sl_stream_read(s, false);
-    n_resumed[l->side != NULL]++;
-    if (l->side == NULL)
-        sl_tunnel_resume_frames(hub, &l->stream, &peer, bytes, len);
-    else
-        sl_tunnel_resume_quic(hub, &l->side->quic, &l->side->control, &peer, bytes, len);
-    leave_lobby();
+    lobby_side = NULL;
+    n_resumed[side != NULL]++;
+    if (side == NULL) {
+        rc = sl_tunnel_attach_frames(hub, &l->stream, terms, first, n_first);
+    } else {
+        l->stream = NULL; /* the side's */
+        rc = sl_tunnel_attach_quic(hub, &side->quic, &side->control, terms, first, n_first);
+    }
+    sl_check(rc == 0);
 }
-
-static void on_lobby_error(struct sl_stream *s, int code)
-{
-    (void)s;
-    (void)code;
-    leave_lobby();
-}
-
-static void on_lobby_fin(struct sl_stream *s)
-{
-    (void)s;
-}
-
-static const struct sl_stream_handler lobby_handler = {on_lobby_data, on_lobby_fin, on_written,
-                                                       on_lobby_error, NULL};
 
 static void enter_lobby(struct sl_stream *s, struct test_quic_side *side)
 {
-    lobby = (struct lobby){.stream = s, .side = side};
-    sl_stream_set_handler(s, &lobby_handler, NULL);
-    sl_stream_read(s, true);
+    memcpy(lobby.ticket, offered, sizeof(offered));
+    lobby_side = side;
+    test_lobby_enter(&lobby, s, on_first, NULL);
 }
 
-static bool is_first; /* no link was there before */
+static struct sl_tunnel_terms next_terms(void)
+{
+    struct sl_tunnel_terms terms = {.is_sluice = true};
+
+    offered[0]++;
+    memcpy(terms.ticket, offered, sizeof(offered));
+    return terms;
+}
 
 static void on_edge(struct test_quic_side *side)
 {
-    struct sl_frame pong = {.type = SL_FRAME_PONG};
+    struct sl_tunnel_terms terms = next_terms();
 
-    if (!is_first) {
-        sl_tunnel_resume_quic(edge, &side->quic, &side->control, NULL, NULL, 0);
-        return;
-    }
-    sl_tunnel_attach_quic(edge, &side->quic, &side->control, NULL, 0);
-    sl_check(sl_tunnel_send(edge, &pong) == 0);
+    sl_check(sl_tunnel_attach_quic(edge, &side->quic, &side->control, &terms, NULL, 0) == 0);
 }
 
 static void on_hub(struct test_quic_side *side)
 {
-    if (is_first)
-        sl_tunnel_attach_quic(hub, &side->quic, &side->control, NULL, 0);
-    else
-        enter_lobby(side->control, side);
+    enter_lobby(side->control, side);
 }
 
 static bool is_joined(void *user)
 {
     (void)user;
     return sl_tunnel_is_up(edge) && sl_tunnel_is_up(hub);
-}
-
-static void join_first(void)
-{
-    struct sl_stream *ends[2];
-
-    choose_link();
-    if (is_by_quic) {
-        is_first = true;
-        test_quic_connect(&quic, &hub_at);
-        sl_check(test_net_run(&net, 60000, is_joined, NULL));
-        is_first = false;
-        return;
-    }
-    sl_pair_new(ends, loop, 16 * 1024);
-    sl_tunnel_attach_frames(edge, &ends[0], NULL, 0);
-    sl_tunnel_attach_frames(hub, &ends[1], NULL, 0);
 }
 
 /* An attempt that was given up must not arrive after the next one. */
@@ -279,6 +244,7 @@ static void lose_all_datagrams(void)
 
 static void join_again(void)
 {
+    struct sl_tunnel_terms terms;
     struct sl_stream *ends[2];
 
     leave_lobby();
@@ -291,8 +257,16 @@ static void join_again(void)
         return;
     }
     sl_pair_new(ends, loop, 16 * 1024);
-    sl_tunnel_resume_frames(edge, &ends[0], NULL, NULL, 0);
+    terms = next_terms();
+    sl_check(sl_tunnel_attach_frames(edge, &ends[0], &terms, NULL, 0) == 0);
     enter_lobby(ends[1], NULL);
+}
+
+static void join_first(void)
+{
+    join_again();
+    sl_check(test_net_run(&net, 60000, is_joined, NULL));
+    sl_check(n_anew[0] == 1 && n_anew[1] == 1);
 }
 
 /* --- the checks --- */
@@ -301,9 +275,9 @@ static void set_up(void)
 {
     memset(visitors, 0, sizeof(visitors));
     memset(targets, 0, sizeof(targets));
-    n_targets = n_down = 0;
-    edge = make(true, ticket);
-    hub = make(false, ticket);
+    n_targets = n_down = n_anew[0] = n_anew[1] = 0;
+    edge = make(true);
+    hub = make(false);
     join_first();
 }
 
@@ -439,23 +413,65 @@ static void every_byte_arrives_once_whenever_the_link_breaks(void)
     }
 }
 
-/* A hub that was restarted knows nothing: its streams are gone, and visitors are told. */
-static void streams_end_when_the_hub_has_forgotten_them(void)
+/* A hub that was restarted knows nothing: its streams are gone, and visitors are told. Those whom
+ * it has never heard of, or never heard a word of, are opened there. */
+static void streams_go_on_with_a_new_hub_unless_the_old_one_knew_them(void)
 {
-    static const uint8_t other[SL_RESUME_TICKET] = "another";
-
     dice = 1;
     set_up();
     open_visitor(0);
     send_more(&visitors[0]);
+    open_visitor(1);
     settle();
+    sl_check(n_targets == 2);
+    sl_tunnel_detach(edge, SL_E_TIMEOUT, "no answer");
+    open_visitor(2);
+    send_more(&visitors[2]);
     sl_tunnel_free(hub);
-    targets[0].code = 0;
-    hub = make(false, other);
+    hub = make(false);
+    for (int i = 0; i < 2; i++) {
+        sl_stream_free(&targets[i].stream, SL_CLOSE_ABORT);
+        targets[i] = (struct end){0};
+    }
     settle();
     join_again();
     settle();
-    sl_check(visitors[0].code == SL_E_RESET && n_left(edge) == 0);
+    sl_check(is_joined(NULL) && n_anew[0] == 2 && n_anew[1] == 2);
+    sl_check(visitors[0].code == SL_E_RESET && !targets[0].was_seen);
+    sl_check(visitors[1].code == 0 && targets[1].was_seen);
+    sl_check(visitors[2].code == 0 && targets[2].was_seen);
+    for (int i = 1; i < 3; i++)
+        sl_stream_read(targets[i].stream, true);
+    send_more(&visitors[1]);
+    settle();
+    sl_check(targets[1].n_in > 0 && targets[2].n_in > 0);
+    sl_check(targets[1].n_wrong + targets[2].n_wrong == 0);
+    join_again(); /* and go on under the new ticket */
+    settle();
+    sl_check(is_joined(NULL) && n_anew[0] == 2 && n_anew[1] == 2 && visitors[1].code == 0);
+    tear_down();
+}
+
+/* The edge was restarted: the hub has one that does not know what the other one had. */
+static void streams_of_an_edge_that_was_restarted_end(void)
+{
+    dice = 1;
+    set_up();
+    open_visitor(0);
+    settle();
+    sl_tunnel_free(edge);
+    edge = make(true);
+    settle();
+    join_again();
+    settle();
+    sl_check(is_joined(NULL) && n_anew[0] == 2 && n_anew[1] == 2);
+    sl_check(targets[0].code == SL_E_RESET && n_left(hub) == 0);
+    targets[0].was_seen = false;
+    sl_stream_free(&targets[0].stream, SL_CLOSE_ABORT);
+    sl_stream_free(&visitors[0].stream, SL_CLOSE_ABORT);
+    open_visitor(0);
+    settle();
+    sl_check(targets[0].was_seen && n_left(hub) == 1);
     tear_down();
 }
 
@@ -521,27 +537,77 @@ static void a_stream_that_waits_for_a_quic_stream_can_end(void)
     sl_quic_endpoint_set_settings(quic.streams.server.endpoint, &quic.streams.settings);
 }
 
+/* What an edge says by hand. The hub's end of the link that takes it; the other one is freed. */
+static int say_by_hand(const struct sl_resume *head, const struct sl_resume_entry *e)
+{
+    struct sl_tunnel_terms terms = {.is_sluice = true};
+    struct sl_stream *ends[2];
+    struct sl_buf payload = {0};
+    struct sl_resume peer;
+    int rc;
+
+    sl_resume_begin(&payload, head);
+    if (e != NULL)
+        sl_resume_add(&payload, e);
+    sl_check(sl_resume_parse(sl_buf_at(&payload), sl_buf_len(&payload), &peer) == 0);
+    terms.peer = &peer;
+    sl_pair_new(ends, loop, 1024);
+    rc = sl_tunnel_attach_frames(hub, &ends[0], &terms, NULL, 0);
+    sl_check((ends[0] != NULL) == (rc < 0));
+    sl_stream_free(&ends[0], SL_CLOSE_ABORT);
+    sl_stream_free(&ends[1], SL_CLOSE_ABORT);
+    sl_buf_clear(&payload);
+    return rc;
+}
+
+static struct sl_resume head_of(uint32_t attempt)
+{
+    struct sl_resume head = {.attempt = attempt};
+
+    memcpy(head.ticket, offered, sizeof(offered));
+    return head;
+}
+
 /* What cannot be true ends the link, not the process. */
 static void a_peer_that_claims_too_much_is_cut_off(void)
 {
     struct sl_resume_entry e = {.id = 1, .received = 1 << 20, .granted = 1 << 20};
-    struct sl_stream *ends[2];
-    struct sl_buf payload = {0};
-    struct sl_resume peer;
+    struct sl_resume head;
 
     dice = 1;
     set_up();
+    head = head_of(2);
     open_visitor(0);
     settle();
-    sl_resume_begin(&payload, ticket, 1);
-    sl_resume_add(&payload, &e);
-    sl_check(sl_resume_parse(sl_buf_at(&payload), sl_buf_len(&payload), &peer) == 0);
-    sl_pair_new(ends, loop, 1024);
-    sl_tunnel_resume_frames(hub, &ends[0], &peer, NULL, 0);
+    sl_check(say_by_hand(&head, &e) == 0);
     sl_check(!sl_tunnel_is_up(hub));
-    sl_stream_free(&ends[1], SL_CLOSE_ABORT);
-    sl_buf_clear(&payload);
     settle();
+    tear_down();
+}
+
+/* What an edge had said before it tried again, and what was long under way: it does not know of the
+ * streams that came since. */
+static void a_late_attempt_changes_nothing(void)
+{
+    struct sl_resume head;
+
+    dice = 1;
+    set_up();
+    head = head_of(1);
+    for (int i = 0; i < 2; i++) {
+        open_visitor(i);
+        settle();
+        sl_check(targets[i].was_seen && sl_tunnel_is_up(hub));
+        sl_check(say_by_hand(&head, NULL) == SL_E_REFUSED);
+        settle();
+        sl_check(is_joined(NULL) && targets[i].code == 0 && visitors[i].code == 0);
+        sl_tunnel_detach(edge, SL_E_TIMEOUT, "no answer");
+        settle();
+        sl_check(say_by_hand(&head, NULL) == SL_E_REFUSED); /* without a link, too */
+        join_again();
+        settle();
+    }
+    sl_check(n_anew[1] == 1 && n_left(hub) == 2);
     tear_down();
 }
 
@@ -571,7 +637,8 @@ int main(void)
         sl_check((n_resumed[0] > N_SEEDS / 3) == (carriers != BY_QUIC));
         sl_check((n_resumed[1] > N_SEEDS / 3) == (carriers != BY_FRAMES));
         abrupt_ends_are_heard_of_whenever_the_link_breaks();
-        streams_end_when_the_hub_has_forgotten_them();
+        streams_go_on_with_a_new_hub_unless_the_old_one_knew_them();
+        streams_of_an_edge_that_was_restarted_end();
         streams_end_when_the_tunnel_gives_up();
         an_abrupt_end_in_the_meantime_is_heard_of();
     }
@@ -579,6 +646,7 @@ int main(void)
     a_stream_that_waits_for_a_quic_stream_can_end();
     carriers = BY_FRAMES;
     a_peer_that_claims_too_much_is_cut_off();
+    a_late_attempt_changes_nothing();
     test_quic_clear(&quic);
     test_net_clear(&net);
     return sl_check_done();

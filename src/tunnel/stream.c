@@ -9,8 +9,7 @@
 #include "tunnel/internal.h"
 
 enum {
-    OUT_HIGH = 256 * 1024, /* unsent bytes above which the writer has to wait */
-    OUT_LOW = 128 * 1024,
+    OUT_HIGH = 256 * 1024,  /* unsent bytes above which the writer has to wait */
     LINGER_MS = 30000,      /* for the rest of a stream whose holder has gone */
     RECEIPT_AT = 64 * 1024, /* bytes that arrived until the peer is told at once */
     RECEIPT_MS = 1000,      /* and until it is told at all */
@@ -57,7 +56,8 @@ static void leave(struct sl_tunnel_stream *s)
         t->link->ops->leave(t->link, s, s->fin_acked && s->fin_arrived);
     s->tunnel = NULL;
     sl_schedule_idle(&t->schedule, &s->flow);
-    sl_window_close(&s->window, &t->in_budget);
+    sl_window_close(&s->window, &t->budget);
+    t->budget.held -= sl_sendq_len(&s->out);
     sl_deadline_stop(&s->deadline);
     sl_map_remove(&t->by_id, sl_str((const char *)s->key, sizeof(s->key)));
     sl_link_remove(&s->link);
@@ -91,17 +91,21 @@ static void on_linger_due(struct sl_deadline *d)
     bury(s);
 }
 
+void sl_tunnel_stream_open_windows(struct sl_tunnel_stream *s)
+{
+    struct sl_tunnel *t = s->tunnel;
+    uint32_t first = !t->resumes && !has_flow_control(t) ? SL_WINDOW_MAX : SL_WINDOW_FIRST;
+
+    sl_window_close(&s->window, &t->budget);
+    sl_window_open(&s->window, &t->budget, first);
+    s->window.is_eager = !t->resumes;
+    s->credit = first;
+}
+
 struct sl_tunnel_stream *sl_tunnel_stream_new(struct sl_tunnel *t, uint32_t id)
 {
     struct sl_tunnel_stream *s = sl_zalloc(sizeof(*s));
-    uint32_t first = t->is_original && !has_flow_control(t) ? SL_WINDOW_MAX : SL_WINDOW_FIRST;
 
-    if (sl_window_open(&s->window, &t->in_budget, first) < 0) {
-        sl_free(s);
-        return NULL;
-    }
-    s->window.is_eager = t->is_original;
-    s->credit = first;
     s->stream.ops = &sl_tunnel_stream_ops;
     s->stream.loop = t->loop;
     s->tunnel = t;
@@ -109,6 +113,8 @@ struct sl_tunnel_stream *sl_tunnel_stream_new(struct sl_tunnel *t, uint32_t id)
     sl_frame_put_u32(s->key, id);
     sl_flow_init(&s->flow, sl_loop_now_ms(t->loop));
     sl_deadline_init(&s->deadline, t->loop, on_linger_due, s);
+    sl_window_open(&s->window, &t->budget, 0);
+    sl_tunnel_stream_open_windows(s);
     *sl_map_at(&t->by_id, sl_str((const char *)s->key, sizeof(s->key))) = s;
     sl_list_append(&t->streams, &s->link);
     t->stats.streams_opened++;
@@ -137,6 +143,12 @@ static void owe_receipt(struct sl_tunnel_stream *s)
         sl_deadline_set(&t->receipts, RECEIPT_MS);
 }
 
+static void drop_acked(struct sl_tunnel_stream *s, size_t n)
+{
+    sl_sendq_acked(&s->out, n);
+    s->tunnel->budget.held -= n;
+}
+
 int sl_tunnel_stream_acked(struct sl_tunnel_stream *s, uint64_t receipt)
 {
     uint64_t sent = s->out_base + s->out.n_unacked, n_new = receipt - s->out_base;
@@ -147,7 +159,7 @@ int sl_tunnel_stream_acked(struct sl_tunnel_stream *s, uint64_t receipt)
     s->opening = NULL;
     s->fin_acked = receipt > sent;
     n_new -= s->fin_acked;
-    sl_sendq_acked(&s->out, (size_t)n_new);
+    drop_acked(s, (size_t)n_new);
     s->out_base += n_new;
     settle(s);
     return 0;
@@ -184,10 +196,10 @@ static void pass(struct sl_tunnel_stream *s, size_t n)
     if (t == NULL)
         return;
     if (has_flow_control(t)) {
-        sl_window_pass_granted(&s->window, &t->in_budget, n);
+        sl_window_pass_granted(&s->window, &t->budget, n);
         return;
     }
-    credit = sl_window_pass(&s->window, &t->in_budget, n);
+    credit = sl_window_pass(&s->window, &t->budget, n);
     if (credit > 0 && !s->fin_arrived && t->link != NULL)
         t->link->ops->credit(t->link, s, credit);
 }
@@ -242,13 +254,19 @@ static void run_later(void *user)
         deliver(s);
 }
 
+static void keep(struct sl_tunnel_stream *s, const uint8_t *bytes, size_t len)
+{
+    sl_buf_append(&s->in, bytes, len);
+    sl_tunnel_shed(s->tunnel);
+}
+
 int sl_tunnel_stream_arrived(struct sl_tunnel_stream *s, const uint8_t *bytes, size_t len)
 {
     int rc;
 
     if (has_flow_control(s->tunnel))
-        sl_window_grant(&s->window, &s->tunnel->in_budget, len);
-    rc = s->fin_arrived ? SL_E_PROTOCOL : sl_window_receive(&s->window, len);
+        sl_window_grant(&s->window, &s->tunnel->budget, len);
+    rc = s->fin_arrived ? SL_E_PROTOCOL : sl_window_receive(&s->window, &s->tunnel->budget, len);
     if (rc < 0 || len == 0)
         return rc;
     s->tunnel->stats.bytes_in += len;
@@ -258,7 +276,7 @@ int sl_tunnel_stream_arrived(struct sl_tunnel_stream *s, const uint8_t *bytes, s
     else if (s->stream.is_reading && sl_buf_len(&s->in) == 0)
         hand_over(s, bytes, len);
     else
-        sl_buf_append(&s->in, bytes, len);
+        keep(s, bytes, len);
     return 0;
 }
 
@@ -296,6 +314,12 @@ size_t sl_tunnel_stream_sendable(const struct sl_tunnel_stream *s)
     return (size_t)SL_MIN(s->credit, (uint64_t)s->out.n_unsent);
 }
 
+/* Unsent bytes above which the writer has to wait; so he does until half of them are sent. */
+static size_t out_high(const struct sl_tunnel_stream *s)
+{
+    return sl_window_is_scarce(&s->tunnel->budget) ? 0 : OUT_HIGH;
+}
+
 static void tell_ready(struct sl_tunnel_stream *s)
 {
     struct sl_tunnel *t = s->tunnel;
@@ -314,30 +338,41 @@ void sl_tunnel_stream_credit(struct sl_tunnel_stream *s, uint32_t n)
 void sl_tunnel_stream_sent(struct sl_tunnel_stream *s)
 {
     if (!s->tunnel->resumes) {
-        sl_sendq_acked(&s->out, s->out.n_unacked);
+        drop_acked(s, s->out.n_unacked);
         s->fin_acked = s->fin_sent;
     }
-    if (s->stream.is_writing && !s->is_orphan && s->out.n_unsent <= OUT_LOW) {
+    if (s->stream.is_writing && !s->is_orphan && s->out.n_unsent <= out_high(s) / 2) {
         s->is_drained = true;
         soon(s);
     }
     settle(s);
 }
 
+static void append(struct sl_tunnel_stream *s, const struct iovec *iov, int n_iov)
+{
+    size_t n_before = s->out.n_unsent, n;
+
+    sl_sendq_append(&s->out, iov, n_iov);
+    n = s->out.n_unsent - n_before;
+    sl_assert(!s->stream.is_writing || n == 0);
+    s->stream.bytes_out += n;
+    s->tunnel->budget.held += n;
+}
+
 static int do_write(struct sl_stream *stream, const struct iovec *iov, int n_iov, bool fin)
 {
     struct sl_tunnel_stream *s = sl_tunnel_stream_of(stream);
-    size_t n_before = s->out.n_unsent;
 
     sl_assert(!stream->sent_fin);
     if (stream->error != 0)
         return stream->error;
-    sl_sendq_append(&s->out, iov, n_iov);
-    sl_assert(!stream->is_writing || s->out.n_unsent == n_before);
-    stream->bytes_out += s->out.n_unsent - n_before;
+    append(s, iov, n_iov);
     stream->sent_fin = fin;
     tell_ready(s);
-    if (!stream->is_writing && s->out.n_unsent <= OUT_HIGH)
+    sl_tunnel_shed(s->tunnel);
+    if (stream->error != 0)
+        return stream->error;
+    if (!stream->is_writing && s->out.n_unsent <= out_high(s))
         return 0;
     stream->is_writing = true;
     return SL_E_AGAIN;

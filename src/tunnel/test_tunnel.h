@@ -2,7 +2,7 @@
  * For tests of tunnels: two ends of one, holders of its streams, and the checks that every kind of
  * link must pass. The test that includes this says how the ends are joined and what a turn is:
  *
- *     static void join(void);  // attaches a new link to both tunnels
+ *     static void join(void);  // attaches a new link to both tunnels, on terms_of()
  *     static void turn(void);  // everything that can happen happens
  *
  *     loop = ...;
@@ -12,7 +12,7 @@
 #define SL_TUNNEL_TEST_TUNNEL_H
 
 #include "base/check.h"
-#include "tunnel/tunnel.h"
+#include "tunnel/test_lobby.h"
 #include "tunnel/window.h"
 
 enum { N_MANY = 1000 };
@@ -33,7 +33,8 @@ struct side {
     int n_accepted;
     char opening[SL_TUNNEL_OPENING_MAX + 1];
     struct sl_frame frame; /* the last one that was about no stream; without its bytes */
-    int n_frames, n_down, down_code;
+    int n_frames, n_up, n_down, down_code;
+    bool resumed;
 };
 
 static struct sl_loop *loop;
@@ -116,11 +117,21 @@ static void on_down(void *user, int code, const char *why)
     side->down_code = code;
 }
 
-static const struct sl_tunnel_handler edge_handler = {NULL, on_frame, on_down};
-static const struct sl_tunnel_handler hub_handler = {on_stream, on_frame, on_down};
+static void on_up(void *user, bool resumed)
+{
+    struct side *side = user;
+
+    sl_check(sl_tunnel_is_up(side->tunnel));
+    side->n_up++;
+    side->resumed = resumed;
+}
+
+static const struct sl_tunnel_handler edge_handler = {NULL, on_frame, on_down, on_up};
+static const struct sl_tunnel_handler hub_handler = {on_stream, on_frame, on_down, on_up};
 
 static uint32_t max_streams; /* of the sides that are made */
-static bool is_original, resumes;
+static uint64_t budget;
+static bool resumes = true; /* both sides are sluices */
 static const uint8_t ticket[SL_RESUME_TICKET] = "ticket of a test";
 
 static void make(struct side *side, bool is_edge)
@@ -129,12 +140,19 @@ static void make(struct side *side, bool is_edge)
                                   .handler = is_edge ? &edge_handler : &hub_handler,
                                   .user = side,
                                   .is_edge = is_edge,
-                                  .is_original = is_original,
-                                  .resumes = resumes,
-                                  .max_streams = max_streams};
+                                  .max_streams = max_streams,
+                                  .budget = budget};
 
-    memcpy(opts.ticket, ticket, sizeof(ticket));
     *side = (struct side){.tunnel = sl_tunnel_new(&opts)};
+}
+
+/* `peer`: what the edge said, at the hub. */
+static inline struct sl_tunnel_terms terms_of(const struct sl_resume *peer)
+{
+    struct sl_tunnel_terms terms = {.is_sluice = resumes, .peer = resumes ? peer : NULL};
+
+    memcpy(terms.ticket, ticket, sizeof(ticket));
+    return terms;
 }
 
 static void set_up(void)
@@ -142,6 +160,7 @@ static void set_up(void)
     make(&edge, true);
     make(&hub, false);
     join();
+    sl_check(edge.n_up == 1 && hub.n_up == 1 && !edge.resumed && !hub.resumed);
 }
 
 static void tear_down(void)
@@ -290,7 +309,9 @@ static void frames_about_no_stream_reach_the_handler(void)
 static void streams_opened_without_a_link_wait_for_one(void)
 {
     struct holder *old, *young;
+    bool usual = resumes;
 
+    resumes = false;
     set_up();
     old = open_stream();
     turn();
@@ -307,10 +328,12 @@ static void streams_opened_without_a_link_wait_for_one(void)
     sl_stream_read(hub.accepts[1]->stream, true);
     turn();
     sl_check_str(sl_buf_str(&hub.accepts[1]->in), SL_STR("waited"));
+    sl_check(edge.n_up == 2 && !edge.resumed);
     let_go(old, SL_CLOSE_ABORT);
     let_go(young, SL_CLOSE_ABORT);
     turn();
     tear_down();
+    resumes = usual;
 }
 
 static inline void test_tunnel_checks(void)

@@ -24,6 +24,7 @@ uint32_t sl_tunnel_next_id(struct sl_tunnel *t)
 
 static void announce(struct sl_tunnel *t, struct sl_tunnel_stream *s)
 {
+    sl_tunnel_stream_open_windows(s);
     t->link->ops->open(t->link, s);
     s->is_opened = true;
     if (t->resumes)
@@ -58,7 +59,7 @@ int sl_tunnel_admit(struct sl_tunnel_stream **out, struct sl_tunnel *t, uint32_t
         (s = sl_tunnel_stream_new(t, id)) == NULL)
         return SL_E_REFUSED;
     s->is_opened = true;
-    if (sl_tunnel_is_newer(id, t->last_seen_id))
+    if (sl_tunnel_is_unseen(t, id))
         t->last_seen_id = id;
     *out = s;
     return 0;
@@ -79,6 +80,14 @@ uint32_t sl_tunnel_stream_id(const struct sl_stream *s)
     return s->ops == &sl_tunnel_stream_ops ? sl_tunnel_stream_of(s)->id : 0;
 }
 
+bool sl_tunnel_stream_waits(const struct sl_stream *s)
+{
+    const struct sl_tunnel *t =
+        s->ops == &sl_tunnel_stream_ops ? sl_tunnel_stream_of(s)->tunnel : NULL;
+
+    return t != NULL && !sl_tunnel_is_up(t);
+}
+
 /* Those that no link knows yet may wait for the next one. */
 static void fail_streams(struct sl_tunnel *t, int code, bool opened_ones_only)
 {
@@ -88,6 +97,37 @@ static void fail_streams(struct sl_tunnel *t, int code, bool opened_ones_only)
 
         if (s->is_opened || !opened_ones_only)
             sl_tunnel_stream_fail(s, code);
+    }
+}
+
+static uint64_t held_by(const struct sl_tunnel_stream *s)
+{
+    return sl_buf_len(&s->in) + sl_sendq_len(&s->out);
+}
+
+static struct sl_tunnel_stream *find_greediest(const struct sl_tunnel *t)
+{
+    struct sl_tunnel_stream *most = NULL;
+
+    sl_list_each(&t->streams, it)
+    {
+        struct sl_tunnel_stream *s = sl_container_of(it, struct sl_tunnel_stream, link);
+
+        if (most == NULL || held_by(s) > held_by(most))
+            most = s;
+    }
+    return most;
+}
+
+void sl_tunnel_shed(struct sl_tunnel *t)
+{
+    while (t->budget.held > t->budget.total) {
+        struct sl_tunnel_stream *s = find_greediest(t);
+
+        t->stats.streams_reset++;
+        if (t->link != NULL && s->is_opened)
+            t->link->ops->reset(t->link, s);
+        sl_tunnel_stream_fail(s, SL_E_LIMIT);
     }
 }
 
@@ -102,6 +142,12 @@ static void drop_link(struct sl_tunnel *t)
     sl_deadline_clear(&t->receipts);
     if (link != NULL)
         link->ops->free(link);
+}
+
+void sl_tunnel_tell_up(struct sl_tunnel *t)
+{
+    if (t->handler->on_up != NULL)
+        t->handler->on_up(t->user, t->goes_on);
 }
 
 /* With the original the streams do not survive it: nobody can tell what has arrived there. */
@@ -169,7 +215,7 @@ static void on_receipts_due(struct sl_deadline *d)
 
 bool sl_tunnel_is_up(const struct sl_tunnel *t)
 {
-    return t->link != NULL;
+    return t->link != NULL && t->is_started;
 }
 
 int sl_tunnel_send(struct sl_tunnel *t, const struct sl_frame *f)
@@ -191,12 +237,9 @@ struct sl_tunnel *sl_tunnel_new(const struct sl_tunnel_opts *opts)
     t->handler = opts->handler;
     t->user = opts->user;
     t->is_edge = opts->is_edge;
-    t->is_original = opts->is_original;
     t->max_streams = opts->max_streams > 0 ? opts->max_streams : SL_TUNNEL_STREAMS_MAX;
-    t->resumes = opts->resumes;
-    memcpy(t->ticket, opts->ticket, sizeof(t->ticket));
     sl_deadline_init(&t->receipts, t->loop, on_receipts_due, t);
-    t->in_budget.total = SL_WINDOW_BUDGET;
+    t->budget.total = opts->budget > 0 ? opts->budget : SL_WINDOW_BUDGET;
     sl_list_init(&t->streams);
     sl_schedule_init(&t->schedule, sl_loop_now_ms(t->loop));
     return t;
@@ -228,5 +271,6 @@ void sl_tunnel_stats(const struct sl_tunnel *t, struct sl_tunnel_stats *out)
     out->n_ready[SL_TIER_DATA] = t->schedule.n_ready[SL_TIER_DATA];
     out->n_ready[SL_TIER_SUSTAINED] = t->schedule.n_ready[SL_TIER_SUSTAINED];
     out->n_control = t->link != NULL ? t->link->ops->waiting(t->link) : 0;
-    out->committed = t->in_budget.committed;
+    out->committed = t->budget.committed;
+    out->held = t->budget.held;
 }

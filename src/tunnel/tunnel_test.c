@@ -14,26 +14,28 @@ static void turn(void)
         ;
 }
 
-static void join(void)
-{
-    struct sl_stream *ends[2];
+static struct test_lobby lobby;
 
-    sl_pair_new(ends, loop, 64 * 1024);
-    sl_tunnel_attach_frames(edge.tunnel, &ends[0], NULL, 0);
-    sl_tunnel_attach_frames(hub.tunnel, &ends[1], NULL, 0);
+static void on_first(struct test_lobby *l, const struct sl_tunnel_terms *terms,
+                     const uint8_t *first, size_t n_first)
+{
+    struct sl_tunnel_terms ours = terms_of(terms->peer);
+
+    sl_check(sl_tunnel_attach_frames(hub.tunnel, &l->stream, &ours, first, n_first) == 0);
 }
 
-/* One side alone, with a peer that is written by hand. */
-static void set_up_raw(struct side *side, bool is_edge)
+static void join(void)
 {
+    struct sl_tunnel_terms terms = terms_of(NULL);
     struct sl_stream *ends[2];
 
-    make(side, is_edge);
     sl_pair_new(ends, loop, 64 * 1024);
-    sl_tunnel_attach_frames(side->tunnel, &ends[0], NULL, 0);
-    raw = ends[1];
-    sl_stream_set_handler(raw, &handler, hold(NULL));
-    sl_stream_read(raw, true);
+    sl_check(sl_tunnel_attach_frames(edge.tunnel, &ends[0], &terms, NULL, 0) == 0);
+    if (resumes)
+        test_lobby_enter(&lobby, ends[1], on_first, NULL);
+    else
+        sl_check(sl_tunnel_attach_frames(hub.tunnel, &ends[1], &terms, NULL, 0) == 0);
+    turn();
 }
 
 static struct sl_buf *heard(void)
@@ -49,6 +51,27 @@ static void say(uint32_t id, enum sl_frame_type type, const void *payload, size_
     sl_frame_head(head, id, type, (uint32_t)len);
     (void)sl_stream_write(raw, iov, len > 0 ? 2 : 1, false);
     turn();
+}
+
+/* One side alone, with a peer that is written by hand. */
+static void set_up_raw(struct side *side, bool is_edge)
+{
+    struct sl_resume peer = {.attempt = 1};
+    struct sl_tunnel_terms terms = terms_of(is_edge ? NULL : &peer);
+    struct sl_stream *ends[2];
+
+    memcpy(peer.ticket, ticket, sizeof(ticket));
+    make(side, is_edge);
+    sl_pair_new(ends, loop, 64 * 1024);
+    sl_check(sl_tunnel_attach_frames(side->tunnel, &ends[0], &terms, NULL, 0) == 0);
+    raw = ends[1];
+    sl_stream_set_handler(raw, &handler, hold(NULL));
+    sl_stream_read(raw, true);
+    turn();
+    if (is_edge && resumes)
+        say(0, SL_FRAME_RESUME, sl_buf_at(heard()) + SL_FRAME_HEAD, SL_RESUME_HEAD);
+    sl_check(side->n_up == 1 && !side->resumed);
+    sl_buf_reset(heard());
 }
 
 static void tear_down_raw(void)
@@ -84,7 +107,7 @@ static void the_original_is_spoken_to_in_its_own_words(void)
 {
     struct holder *h;
 
-    is_original = true;
+    resumes = false;
     set_up();
     h = open_stream();
     turn();
@@ -94,7 +117,7 @@ static void the_original_is_spoken_to_in_its_own_words(void)
     sl_check(hub.accepts[0]->got_fin && hub.accepts[0]->code == 0);
     tear_down();
     set_up_raw(&hub, false);
-    is_original = false;
+    resumes = true;
     say(3, (enum sl_frame_type)0x77, "?", 1);
     sl_check(hub.n_down == 0 && stats_of(&hub).frames_unknown == 1);
     tear_down_raw();
@@ -145,7 +168,8 @@ static void a_peer_that_breaks_the_rules_is_cut_off(void)
         sl_check(hub.n_accepted == 1 && hub.n_down == 0);
         say(rows[i].id, (enum sl_frame_type)rows[i].type, bytes, rows[i].len);
         sl_check(hub.n_down == 1 && hub.down_code == rows[i].code);
-        sl_check(hub.accepts[0]->code == SL_E_RESET && !sl_tunnel_is_up(hub.tunnel));
+        sl_check(hub.accepts[0]->code == 0 && !sl_tunnel_is_up(hub.tunnel));
+        sl_tunnel_give_up(hub.tunnel);
         sl_check(is_empty(&hub));
         tear_down_raw();
     }
@@ -186,6 +210,7 @@ static void more_streams_than_allowed_are_refused(void)
 
 static void what_came_with_the_handshake_is_read_first(void)
 {
+    struct sl_tunnel_terms terms = {0};
     struct sl_stream *ends[2];
     uint8_t bytes[2 * SL_FRAME_HEAD];
 
@@ -196,10 +221,10 @@ static void what_came_with_the_handshake_is_read_first(void)
     raw = ends[1];
     sl_stream_set_handler(raw, &handler, hold(NULL));
     (void)sl_stream_write1(raw, bytes + 4, sizeof(bytes) - 4, false);
-    sl_tunnel_attach_frames(hub.tunnel, &ends[0], bytes, 4);
-    sl_check(hub.n_frames == 0);
+    sl_check(sl_tunnel_attach_frames(hub.tunnel, &ends[0], &terms, bytes, 4) == 0);
+    sl_check(hub.n_frames == 0 && hub.n_up == 0);
     turn();
-    sl_check(hub.n_frames == 2 && hub.n_down == 0);
+    sl_check(hub.n_frames == 2 && hub.n_up == 1 && hub.n_down == 0);
     tear_down_raw();
 }
 

@@ -15,38 +15,38 @@ static uint64_t outstanding(const struct sl_window *w)
     return w->granted - w->passed;
 }
 
-int sl_window_open(struct sl_window *w, struct sl_window_budget *b, uint32_t first)
+void sl_window_open(struct sl_window *w, struct sl_window_budget *b, uint32_t first)
 {
-    if (b->committed + first > b->total)
-        return SL_E_LIMIT;
-    *w = (struct sl_window){.granted = first};
+    *w = (struct sl_window){.granted = first, .size = first};
     b->committed += first;
     b->n_streams++;
-    return 0;
 }
 
 void sl_window_close(struct sl_window *w, struct sl_window_budget *b)
 {
-    sl_assert(b->n_streams > 0 && b->committed >= outstanding(w));
+    uint64_t waiting = w->received - w->passed;
+
+    sl_assert(b->n_streams > 0 && b->committed >= outstanding(w) && b->held >= waiting);
     b->committed -= outstanding(w);
+    b->held -= waiting;
     b->n_streams--;
 }
 
-int sl_window_receive(struct sl_window *w, size_t n)
+int sl_window_receive(struct sl_window *w, struct sl_window_budget *b, size_t n)
 {
     if (n > w->granted - w->received)
         return SL_E_LIMIT;
     w->received += n;
+    b->held += n;
     return 0;
 }
 
-/* What the stream may have outstanding: its share, as far as the budget goes. What it has just
- * passed on is spare again, so that a stream which reads never stops for good. */
-static uint64_t target(const struct sl_window *w, const struct sl_window_budget *b)
+static void count_passed(struct sl_window *w, struct sl_window_budget *b, size_t n)
 {
-    uint64_t spare = b->total > b->committed ? b->total - b->committed : 0;
-
-    return SL_MIN((uint64_t)sl_window_share(b), outstanding(w) + spare);
+    sl_assert(n <= w->received - w->passed);
+    w->passed += n;
+    b->held -= n;
+    b->committed -= n;
 }
 
 static bool is_worth_it(const struct sl_window *w, uint64_t credit, uint64_t aim)
@@ -55,26 +55,26 @@ static bool is_worth_it(const struct sl_window *w, uint64_t credit, uint64_t aim
            (w->is_eager && w->received == w->passed);
 }
 
-uint32_t sl_window_pass(struct sl_window *w, struct sl_window_budget *b, size_t n)
-{
-    uint64_t aim, credit;
-
-    sl_assert(n <= w->received - w->passed);
-    w->passed += n;
-    b->committed -= n;
-    aim = target(w, b);
-    credit = aim > outstanding(w) ? aim - outstanding(w) : 0;
-    if (credit == 0 || !is_worth_it(w, credit, aim))
-        return 0;
-    w->granted += credit;
-    b->committed += credit;
-    return (uint32_t)credit;
-}
-
 void sl_window_grant(struct sl_window *w, struct sl_window_budget *b, size_t n)
 {
     w->granted += n;
     b->committed += n;
+}
+
+uint32_t sl_window_pass(struct sl_window *w, struct sl_window_budget *b, size_t n)
+{
+    uint32_t aim = sl_window_share(b);
+    uint64_t credit;
+
+    count_passed(w, b, n);
+    if (sl_window_is_scarce(b))
+        aim = SL_MIN(aim, w->size);
+    credit = aim > outstanding(w) ? aim - outstanding(w) : 0;
+    if (credit == 0 || !is_worth_it(w, credit, aim))
+        return 0;
+    w->size = aim;
+    sl_window_grant(w, b, credit);
+    return (uint32_t)credit;
 }
 
 void sl_window_pass_granted(struct sl_window *w, struct sl_window_budget *b, size_t n)
@@ -82,9 +82,7 @@ void sl_window_pass_granted(struct sl_window *w, struct sl_window_budget *b, siz
     uint64_t ahead = w->granted - w->received,
              missing = SL_WINDOW_FIRST - SL_MIN(ahead, (uint64_t)SL_WINDOW_FIRST);
 
-    sl_assert(n <= w->received - w->passed);
-    w->passed += n;
-    b->committed -= n;
+    count_passed(w, b, n);
     sl_window_grant(w, b, (size_t)SL_MIN(missing, (uint64_t)n));
 }
 

@@ -4,9 +4,13 @@
  *
  * A receiver grants bytes; a sender spends them. Each stream begins with a grant that both sides
  * know (SL_WINDOW_FIRST between two sluices, SL_WINDOW_MAX with the original), and WINDOW_UPDATE
- * adds to it. What all streams of a tunnel may still send or have sent without our having passed it
- * on is bounded by the budget, at any number of streams: a stream's share is the budget divided by
- * their number, between SL_WINDOW_MIN and SL_WINDOW_MAX, and less when the budget is spent.
+ * adds to it. A stream's share is the budget divided by the number of streams, between
+ * SL_WINDOW_MIN and SL_WINDOW_MAX.
+ *
+ * The budget bounds what is really held, not what was granted: most streams pass on what comes at
+ * once, so that all of them together may be granted much more. While half of the budget is held no
+ * window grows any more; those who read keep what they have. When it is spent nevertheless, the
+ * tunnel ends the stream that holds most.
  *
  * Pure functions; embedded in tunnel and stream; one thread.
  */
@@ -22,9 +26,10 @@ enum {
     SL_WINDOW_BUDGET = 200 << 20,
 };
 
-/* Of one tunnel, one direction. */
+/* Of one tunnel. */
 struct sl_window_budget {
     uint64_t total;
+    uint64_t held;      /* arrived and not passed on, and what its owner counts besides */
     uint64_t committed; /* granted and not passed on yet, of all streams */
     uint64_t n_streams;
 };
@@ -32,6 +37,7 @@ struct sl_window_budget {
 /* The receiving side of one stream; counts since its begin. */
 struct sl_window {
     uint64_t granted, received, passed;
+    uint32_t size; /* what it may have outstanding, as it was last granted */
     bool is_eager; /* the sender's idea of the window is not known: give back all that was passed on
                       as soon as nothing waits here, so that it cannot be left without */
 };
@@ -39,13 +45,18 @@ struct sl_window {
 /* The share of one stream now. */
 uint32_t sl_window_share(const struct sl_window_budget *b);
 
-/* A stream begins with `first` bytes granted. 0, or SL_E_LIMIT when the budget does not have them:
- * refuse the stream. */
-int sl_window_open(struct sl_window *w, struct sl_window_budget *b, uint32_t first);
+/* What is held is so much that nothing should become more. */
+static inline bool sl_window_is_scarce(const struct sl_window_budget *b)
+{
+    return b->held >= b->total / 2;
+}
+
+/* A stream begins with `first` bytes granted. */
+void sl_window_open(struct sl_window *w, struct sl_window_budget *b, uint32_t first);
 /* The stream is over, whatever was granted. */
 void sl_window_close(struct sl_window *w, struct sl_window_budget *b);
 /* `n` bytes have arrived. 0, or SL_E_LIMIT when the sender has ignored its window. */
-int sl_window_receive(struct sl_window *w, size_t n);
+int sl_window_receive(struct sl_window *w, struct sl_window_budget *b, size_t n);
 /* `n` of them were passed on. Returns the credit to send now, or 0: it is kept until it is worth a
  * frame. */
 uint32_t sl_window_pass(struct sl_window *w, struct sl_window_budget *b, size_t n);
