@@ -19,6 +19,8 @@ int sl_tcp_fd(const struct sl_stream *s);
  * peer may have read more, as acknowledgements are delayed, but its fin comes with one for all. 0
  * or SL_E_SYSTEM (not TCP, a kernel that does not count). */
 int sl_tcp_acked(const struct sl_stream *s, uint64_t *bytes);
+/* The kernel's idea of the round-trip time, in microseconds. 0 or SL_E_SYSTEM (not TCP). */
+int sl_tcp_rtt(const struct sl_stream *s, uint32_t *us);
 /* Local and remote address. 0 or SL_E_SYSTEM. */
 int sl_tcp_addrs(const struct sl_stream *s, struct sl_addr *local, struct sl_addr *remote);
 

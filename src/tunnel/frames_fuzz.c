@@ -53,7 +53,8 @@ static void on_down(void *user, int code, const char *why)
     sl_assert(code < 0 && why[0] != '\0');
 }
 
-static const struct sl_tunnel_handler hub = {on_stream, on_frame, on_down, NULL};
+static const struct sl_tunnel_handler hub = {
+    .on_stream = on_stream, .on_frame = on_frame, .on_down = on_down};
 
 static void turns(void)
 {

@@ -15,8 +15,12 @@
  * The newest connection of an edge wins. Between two sluices it takes the tunnel over by its
  * ticket, and the streams go on; else the old tunnel ends first.
  *
- * Owner: one worker, one thread. Callbacks may free streams and sessions, change the table and ask
- * for the status; none may free the hub.
+ * Thousands of edges that come back at once are let in at a pace: so many handshakes are under way,
+ * the other connections wait in the kernel's queue, and those that hold a place without a word for
+ * longer than the others need are dropped then.
+ *
+ * Owner: one worker, one thread. Callbacks may free streams and sessions and ask for the status;
+ * none may free the hub or change its table.
  */
 #ifndef SL_TUNNEL_HUB_H
 #define SL_TUNNEL_HUB_H

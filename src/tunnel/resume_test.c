@@ -130,7 +130,8 @@ static void on_up(void *user, bool resumed)
     *n += !resumed;
 }
 
-static const struct sl_tunnel_handler tunnel_handler = {on_stream, on_frame, on_down, on_up};
+static const struct sl_tunnel_handler tunnel_handler = {
+    .on_stream = on_stream, .on_frame = on_frame, .on_down = on_down, .on_up = on_up};
 
 static struct sl_tunnel *make(bool is_edge)
 {

@@ -1,7 +1,8 @@
 /*
  * UDP sessions through a tunnel: the datagrams of one visitor to one port of the edge, both ways.
  * Over QUIC they travel as datagrams, over TLS (and when they do not fit) as frames; neither is
- * reliable, and nothing waits: a datagram that the link cannot take now is dropped and counted.
+ * reliable, and nothing waits: a datagram that the link cannot take now is dropped and counted. But
+ * one that overtakes the opening of its session (QUIC) is kept for it, a few of them per tunnel.
  *
  * A set of sessions belongs to one end of one tunnel, and outlives its links: an edge announces its
  * sessions again when a new link is there. How long a session may be idle, and which one goes when
@@ -20,6 +21,8 @@
 
 struct sl_session;
 struct sl_sessions;
+
+enum { SL_SESSION_DATAGRAM_MAX = 65535 };
 
 struct sl_session_handler {
     void (*on_datagram)(struct sl_session *s, const uint8_t *bytes, size_t len);
@@ -49,7 +52,10 @@ struct sl_sessions {
      * NULL: refused. */
     void (*on_open)(void *user, struct sl_session *s, const struct sl_proxy_header *from);
     void *user;
-    uint64_t n_refused, n_dropped;
+    uint64_t n_in, n_out, n_refused;
+    uint64_t n_dropped;   /* here; what the link drops is in the tunnel's count */
+    struct sl_list early; /* hub: the latest datagrams that came before their session */
+    size_t n_early;
 };
 
 void sl_sessions_init(struct sl_sessions *set, uint32_t max,

@@ -61,6 +61,8 @@ static void leave(struct sl_tunnel_stream *s)
     sl_deadline_stop(&s->deadline);
     sl_map_remove(&t->by_id, sl_str((const char *)s->key, sizeof(s->key)));
     sl_link_remove(&s->link);
+    if (t->handler->on_left != NULL)
+        t->handler->on_left(t->user, s->id);
 }
 
 /* Both directions have ended, and nothing of them waits here. */

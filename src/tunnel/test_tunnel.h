@@ -126,8 +126,10 @@ static void on_up(void *user, bool resumed)
     side->resumed = resumed;
 }
 
-static const struct sl_tunnel_handler edge_handler = {NULL, on_frame, on_down, on_up};
-static const struct sl_tunnel_handler hub_handler = {on_stream, on_frame, on_down, on_up};
+static const struct sl_tunnel_handler edge_handler = {
+    .on_frame = on_frame, .on_down = on_down, .on_up = on_up};
+static const struct sl_tunnel_handler hub_handler = {
+    .on_stream = on_stream, .on_frame = on_frame, .on_down = on_down, .on_up = on_up};
 
 static uint32_t max_streams; /* of the sides that are made */
 static uint64_t budget;

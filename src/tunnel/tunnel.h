@@ -37,6 +37,9 @@ struct sl_tunnel_handler {
     /* Streams move over the new link. `resumed`: those of before go on. A link may go down without
      * having come up. NULL: nobody wants to know. */
     void (*on_up)(void *user, bool resumed);
+    /* A stream is no more, and its id is free again; its holder may still have it. It comes inside
+     * other calls, and must call nothing of the tunnel. NULL: nobody wants to know. */
+    void (*on_left)(void *user, uint32_t id);
 };
 
 struct sl_tunnel_opts {
