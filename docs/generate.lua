@@ -105,8 +105,7 @@ local function describe_keys(out, api)
     if key.args then
       name = ("%s(%s)"):format(name, arguments(key))
     end
-    local later = key.later and (" Not yet: this version has no %s."):format(key.later) or ""
-    add(out, "| `%s` | %s | %s | %s%s |", name, key.type, key.returns or "", escape(key.doc), later)
+    add(out, "| `%s` | %s | %s | %s |", name, key.type, key.returns or "", escape(key.doc))
   end
   add(out, "")
 end
@@ -222,17 +221,23 @@ local function plain_names(row)
   return table.concat(names, ", ")
 end
 
+local function declare_class(out, class)
+  add(out, "---%s", class.doc)
+  add(out, "---@class %s%s", class.name, class.parent and ": " .. class.parent or "")
+  for _, field in ipairs(class.fields or {}) do
+    add(out, "---@field %s %s%s", field[1], field[2], field[3] and " # " .. field[3] or "")
+  end
+  if class.prefix then
+    add(out, "local %s = {}", class.prefix)
+  end
+  add(out, "")
+end
+
 local function declare_classes(out, api)
   for _, class in ipairs(api.classes) do
-    add(out, "---%s", class.doc)
-    add(out, "---@class %s%s", class.name, class.parent and ": " .. class.parent or "")
-    for _, field in ipairs(class.fields or {}) do
-      add(out, "---@field %s %s%s", field[1], field[2], field[3] and " # " .. field[3] or "")
+    if not class.internal then
+      declare_class(out, class)
     end
-    if class.prefix then
-      add(out, "local %s = {}", class.prefix)
-    end
-    add(out, "")
   end
 end
 

@@ -64,11 +64,43 @@ local subscription = {}
 ---@field status? integer
 ---@field version? string
 ---@field ip string # of the visitor
+---@field edge? string # the id of the edge through which he came
 ---@field duration number # seconds
 ---@field bytes_in integer # from the client
 ---@field bytes_out integer # to the client
 ---@field error? string
 ---@field id? integer # as req:id()
+
+---What on_edge gets: a plain table.
+---@class sluice.EdgeEvent
+---@field event "authenticated"|"up"|"down"
+---@field id string # of the edge
+---@field ip string # its address
+---@field transport "tls"|"quic"
+
+---How an edge is. Numbers are totals since the tunnel began, but for those that say now.
+---@class sluice.TunnelStatus
+---@field connected boolean
+---@field transport? "tls"|"quic" # when connected, as the next four
+---@field remote? string # "ip:port"
+---@field connected_at? integer # seconds since 1970
+---@field rtt_ms? number # of the connection below, when it is known
+---@field id? string # of an edge of a hub
+---@field answer? string # of an edge: the line of the hub that was accepted last
+---@field config? string # of an edge: the config that the hub has sent since then
+---@field links integer # connections that there have been
+---@field active_streams integer # now
+---@field streams_opened integer
+---@field streams_reset integer
+---@field bytes_in integer # payload of streams
+---@field bytes_out integer
+---@field sessions integer # UDP, now
+---@field datagrams_in integer
+---@field datagrams_out integer
+---@field datagrams_dropped integer
+---@field queue {control: integer, data: integer, sustained: integer} # now: bytes of control frames, and streams with data that waits, by tier
+---@field window_committed integer # now: bytes that the peer may have under way to us
+---@field frames_unknown integer
 
 ---What sluice.fetch returns.
 ---@class sluice.FetchResponse
@@ -83,8 +115,8 @@ local subscription = {}
 ---@field on_request? fun(req: sluice.Request): sluice.Verb? # The head of a request is complete. May wait. If it throws, the client gets 500.
 ---@field on_response? fun(res: sluice.Response, req: sluice.Request): sluice.Verb? # The head of the target's response is complete. If it throws, the client gets 502.
 ---@field on_done? fun(entry: sluice.Entry) # The last byte of an exchange or of a raw stream has passed. If it throws, that is logged.
----@field on_edge? fun(edge: any): sluice.Verb? # An edge has authenticated, is up or is down. May wait.
----@field on_stream? fun(stream: any): sluice.Verb? # A tunnel stream or a UDP session opens.
+---@field on_edge? fun(edge: sluice.EdgeEvent): sluice.Verb? # An edge has authenticated, is up or is down, on the hub. Only the first can be denied. May wait. If it throws, the edge is refused.
+---@field on_stream? fun(conn: sluice.Conn): sluice.Verb? # A stream or a UDP session opens in a tunnel of the hub: conn is the visitor's. nil: the routes decide; a target gets the raw bytes. If it throws, the stream is refused.
 ---@field start? fun(task: sluice.Task) # Runs once in the control thread, as long as it likes: sources, servers, timers. May wait. If it throws, that is logged and it starts again after 1 s, then 2 s … 30 s. `return nil, message` ends the program with that message.
 ---@field stop? fun() # The program is about to end, or a newer script takes over. May wait.
 ---@field check? fun() # What `sluice check` runs. May wait. `return nil, message` is a failed check.
@@ -111,9 +143,17 @@ function conn:local_ip() end
 ---@return integer
 function conn:local_port() end
 
----What the connection runs over.
----@return "tcp"|"quic"
+---What the connection runs over; udp: a session of raw UDP.
+---@return "tcp"|"quic"|"udp"
 function conn:transport() end
+
+---The id of the edge through which the visitor came; nil without a tunnel.
+---@return string|nil
+function conn:edge() end
+
+---Whether this is a session of raw UDP, in on_stream.
+---@return boolean
+function conn:is_udp() end
 
 ---The server name, in lower case and without a final dot.
 ---@return string|nil

@@ -14,7 +14,7 @@
 --            may wait
 --   control  true: works in the control thread only
 --   value    true: not a function but a value
---   internal true: for the modules of lua/sluice
+--   internal true: for the modules of lua/sluice; not in the manual
 --
 -- Pure data: requires nothing that needs the runtime, so that generators and specs can read it.
 
@@ -41,7 +41,7 @@ api.keys = require "sluice.api.keys"
 api.classes = require "sluice.api.classes"
 
 api.functions = {}
-for _, part in ipairs { "handles", "verbs", "tasks", "network", "data", "process" } do
+for _, part in ipairs { "handles", "verbs", "tasks", "network", "tunnel", "data", "process" } do
   for _, row in ipairs(require("sluice.api." .. part)) do
     api.functions[#api.functions + 1] = row
   end

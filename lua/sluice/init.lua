@@ -13,14 +13,18 @@ local websocket = require "sluice.websocket"
 local core = package.preload["sluice.core"] and require "sluice.core"
   or require "sluice.testing.core"
 
+-- A name of the core is for scripts, unless all that api.lua says of it is internal.
 local internal = {}
 for _, row in ipairs(api.functions) do
-  internal[row.name] = row.internal
+  local name = row.name:match("^sluice%.(%w+)")
+  if name then
+    internal[name] = row.internal and internal[name] ~= false
+  end
 end
 
 local sluice = {}
 for name, value in pairs(core) do
-  if not internal["sluice." .. name] then
+  if not internal[name] then
     sluice[name] = value
   end
 end

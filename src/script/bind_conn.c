@@ -35,15 +35,39 @@ static int conn_local_port(lua_State *L)
 
 static int conn_transport(lua_State *L)
 {
-    lua_pushstring(L, sl_handle_check(L, 1, SL_ON_CONN)->peer->is_quic ? "quic" : "tcp");
+    const struct sl_handle *h = sl_handle_check(L, 1, SL_ON_CONN);
+
+    lua_pushstring(L, h->is_udp ? "udp" : h->peer->is_quic ? "quic" : "tcp");
+    return 1;
+}
+
+static int conn_edge(lua_State *L)
+{
+    struct sl_str edge = sl_handle_check(L, 1, SL_ON_CONN)->peer->edge;
+
+    if (edge.len == 0)
+        return 0;
+    lua_pushlstring(L, edge.p, edge.len);
+    return 1;
+}
+
+static int conn_is_udp(lua_State *L)
+{
+    lua_pushboolean(L, sl_handle_check(L, 1, SL_ON_CONN)->is_udp);
     return 1;
 }
 
 void sl_bind_conn(lua_State *L)
 {
     static const struct luaL_Reg methods[] = {
-        {"ip", conn_ip},     {"local_ip", conn_local_ip},   {"local_port", conn_local_port},
-        {"port", conn_port}, {"transport", conn_transport}, {NULL, NULL},
+        {"ip", conn_ip},
+        {"local_ip", conn_local_ip},
+        {"local_port", conn_local_port},
+        {"port", conn_port},
+        {"transport", conn_transport},
+        {"edge", conn_edge},
+        {"is_udp", conn_is_udp},
+        {NULL, NULL},
     };
 
     sl_bind_methods(L, methods);

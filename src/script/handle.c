@@ -8,9 +8,10 @@
 enum { INDEX_BITS = 17, GENERATION_BITS = 22, CHUNK_BITS = 12, CHUNK_LEN = 1 << CHUNK_BITS };
 #define NO_SLOT UINT32_MAX
 
-static const char *const kind_names[SL_N_HANDLE_KINDS] = {"handle", "conn", "hello", "req", "res"};
+static const char *const kind_names[SL_N_HANDLE_KINDS] = {"handle", "conn", "hello",
+                                                          "req",    "res",  "edge"};
 static const char *const kind_words[SL_N_HANDLE_KINDS] = {
-    "what this handle stood for", "connection", "handshake", "request", "response"};
+    "what this handle stood for", "connection", "handshake", "request", "response", "edge"};
 
 /* --- the table --- */
 

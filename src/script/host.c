@@ -16,6 +16,8 @@ enum {
     AFTER_REQUEST = SL_VERB_DENY | SL_VERB_REPLY | SL_VERB_REDIRECT | SL_VERB_ROUTE |
                     SL_VERB_TARGET | SL_VERB_WEBSOCKET,
     AFTER_RESPONSE = SL_VERB_REPLY,
+    AFTER_EDGE = SL_VERB_DENY,
+    AFTER_STREAM = SL_VERB_DENY | SL_VERB_TARGET,
 };
 
 static unsigned verbs_after(enum sl_context context)
@@ -27,6 +29,10 @@ static unsigned verbs_after(enum sl_context context)
         return AFTER_HELLO;
     case SL_CONTEXT_REQUEST:
         return AFTER_REQUEST;
+    case SL_CONTEXT_EDGE:
+        return AFTER_EDGE;
+    case SL_CONTEXT_STREAM:
+        return AFTER_STREAM;
     default:
         return AFTER_RESPONSE;
     }
@@ -252,6 +258,21 @@ static int on_response(void *host, struct sl_hook_slot *slot, struct sl_exchange
     return 0;
 }
 
+static int on_stream(void *host, struct sl_hook_slot *slot, const struct sl_peer *peer, bool is_udp,
+                     struct sl_verdict *v)
+{
+    struct sl_handle *h = handle_of(host, slot, SL_HANDLE_CONN);
+
+    if (h == NULL)
+        return no_room(host, v);
+    if (h->script->policy.on_stream == LUA_NOREF)
+        return no_hook(v);
+    h->peer = peer;
+    h->is_udp = is_udp;
+    sl_arena_reset(&h->script->conn_arena);
+    return call_hook(h, SL_CONTEXT_STREAM, h->script->policy.on_stream, v);
+}
+
 static void forget(void *host, struct sl_hook_slot *slot)
 {
     struct sl_handle *h = slot->script;
@@ -273,7 +294,7 @@ static void forget(void *host, struct sl_hook_slot *slot)
         sl_task_resume_error(t, "aborted");
 }
 
-/* --- on_done --- */
+/* --- tables as arguments --- */
 
 static void set_text(lua_State *L, const char *name, struct sl_str text)
 {
@@ -289,6 +310,66 @@ static void set_number(lua_State *L, const char *name, double value)
     lua_setfield(L, -2, name);
 }
 
+static void set_ip(lua_State *L, const struct sl_addr *addr)
+{
+    char ip[SL_ADDR_TEXT_LEN];
+
+    set_text(L, "ip", sl_str_c(sl_addr_ip(addr, ip)));
+}
+
+/* --- on_edge --- */
+
+struct edge_call {
+    struct sl_task *task;
+    const struct sl_edge_facts *edge;
+};
+
+static void push_edge(lua_State *L, void *arg)
+{
+    const struct edge_call *call = arg;
+
+    lua_rawgeti(L, LUA_REGISTRYINDEX, sl_script_fast(L)->policy.on_edge);
+    lua_createtable(L, 0, 4);
+    set_text(L, "event", sl_str_c(call->edge->event));
+    set_text(L, "id", call->edge->id);
+    set_ip(L, &call->edge->remote);
+    set_text(L, "transport", sl_str_c(call->edge->transport));
+    lua_xmove(L, sl_task_lua(call->task), 2);
+}
+
+/* The task with its function and argument, which may be more than there is memory for. */
+static struct sl_task *begin_edge(struct sl_handle *h, const struct sl_edge_facts *edge)
+{
+    struct sl_task_opts opts = {.context = SL_CONTEXT_EDGE, .on_end = on_hook_end, .user = h};
+    struct edge_call call = {sl_task_take(h->script, &opts), edge};
+
+    if (call.task == NULL)
+        return NULL;
+    sl_task_set_function(call.task, h->script->policy.on_edge);
+    if (sl_script_protect(h->script, push_edge, &call, NULL) == 0)
+        return call.task;
+    sl_task_discard(call.task);
+    return NULL;
+}
+
+static int on_edge(void *host, struct sl_hook_slot *slot, const struct sl_edge_facts *edge,
+                   struct sl_verdict *v)
+{
+    struct sl_script *s = host;
+    struct sl_handle *h = handle_of(s, slot, SL_HANDLE_EDGE);
+    struct sl_task *t;
+
+    if (h == NULL)
+        return no_room(s, v);
+    sl_arena_reset(&s->conn_arena);
+    if ((t = begin_edge(h, edge)) != NULL)
+        return run_hook(h, t, 1, v);
+    *v = (struct sl_verdict){.kind = SL_VERDICT_ERROR};
+    return 0;
+}
+
+/* --- on_done --- */
+
 static void set_request(lua_State *L, const struct sl_exchange *ex)
 {
     set_text(L, "method", ex->req.method);
@@ -301,8 +382,6 @@ static void set_request(lua_State *L, const struct sl_exchange *ex)
 
 static void push_entry(lua_State *L, const struct sl_done *done)
 {
-    char ip[SL_ADDR_TEXT_LEN];
-
     lua_createtable(L, 0, 16);
     set_text(L, "kind", done->is_exchange ? SL_STR("exchange") : SL_STR("stream"));
     set_text(L, "route", done->route.len > 0 ? done->route : SL_STR_NONE);
@@ -311,8 +390,10 @@ static void push_entry(lua_State *L, const struct sl_done *done)
         set_request(L, done->ex);
     if (done->status != 0)
         set_number(L, "status", done->status);
-    if (done->peer != NULL)
-        set_text(L, "ip", sl_str_c(sl_addr_ip(&done->peer->remote, ip)));
+    if (done->peer != NULL) {
+        set_ip(L, &done->peer->remote);
+        set_text(L, "edge", done->peer->edge.len > 0 ? done->peer->edge : SL_STR_NONE);
+    }
     set_number(L, "duration", done->duration_s);
     set_number(L, "bytes_in", (double)done->bytes_in);
     set_number(L, "bytes_out", (double)done->bytes_out);
@@ -365,6 +446,8 @@ void sl_host_fill_hooks(struct sl_script *s)
     present |= p->on_request != LUA_NOREF ? SL_HOOK_REQUEST : 0;
     present |= p->on_response != LUA_NOREF ? SL_HOOK_RESPONSE : 0;
     present |= p->on_done != LUA_NOREF ? SL_HOOK_DONE : 0;
+    present |= p->on_edge != LUA_NOREF ? SL_HOOK_EDGE : 0;
+    present |= p->on_stream != LUA_NOREF ? SL_HOOK_STREAM : 0;
     s->hooks = (struct sl_hooks){
         .present = present,
         .host = s,
@@ -373,6 +456,8 @@ void sl_host_fill_hooks(struct sl_script *s)
         .on_request = on_request,
         .on_response = on_response,
         .on_done = on_done,
+        .on_edge = on_edge,
+        .on_stream = on_stream,
         .forget = forget,
     };
 }

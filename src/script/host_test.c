@@ -340,18 +340,20 @@ static void test_done(void)
                             .bytes_out = 20};
     const struct sl_hooks *hooks;
 
-    script = test_load("local seen local p = {} function p.on_done(e) seen = e error 'logged' end"
-                       " function p.on_request(req) local e = seen assert(e.kind == 'exchange' and "
-                       "e.route == 'app' and e.target == 'a:1')"
-                       " assert(e.method == 'GET' and e.host == 'shop.example' and e.path == "
-                       "'/a/b' and e.version == '1.1')"
-                       " assert(e.status == 200 and e.duration == 0.5 and e.bytes_in == 10 and "
-                       "e.bytes_out == 20 and e.id == 7)"
-                       " assert(e.ip == '203.0.113.9' and e.error == nil) end return p");
+    script = test_load(
+        "local seen local p = {} function p.on_done(e) seen = e error 'logged' end"
+        " function p.on_request(req) local e = seen assert(e.kind == 'exchange' and "
+        "e.route == 'app' and e.target == 'a:1')"
+        " assert(e.method == 'GET' and e.host == 'shop.example' and e.path == "
+        "'/a/b' and e.version == '1.1')"
+        " assert(e.status == 200 and e.duration == 0.5 and e.bytes_in == 10 and "
+        "e.bytes_out == 20 and e.id == 7)"
+        " assert(e.ip == '203.0.113.9' and e.edge == 'nyc' and e.error == nil) end return p");
     hooks = sl_script_hooks(script);
     test_exchange_init(&t);
     entry.ex = &t.ex;
     entry.peer = &t.peer;
+    t.peer.edge = SL_STR("nyc");
     hooks->on_done(hooks->host, &entry);
     sl_check(test_on_request(&t, script, &v) == 0 && v.kind == SL_VERDICT_NONE);
     entry.ex = NULL;
@@ -385,6 +387,101 @@ static void test_connection(void)
     sl_check(hooks->on_connect(hooks->host, &t.slot, &t.peer, &v) == 0 &&
              v.kind == SL_VERDICT_DENY);
     done();
+}
+
+static int on_stream(const char *code, bool is_udp)
+{
+    const struct sl_hooks *hooks;
+    char text[1024];
+
+    snprintf(text, sizeof(text), "return { on_stream = function(c) %s end }", code);
+    script = test_load(text);
+    hooks = sl_script_hooks(script);
+    sl_check(hooks->present == SL_HOOK_STREAM);
+    test_exchange_init(&t);
+    t.peer.edge = SL_STR("nyc");
+    return hooks->on_stream(hooks->host, &t.slot, &t.peer, is_udp, &v);
+}
+
+static void test_stream(void)
+{
+    sl_check(on_stream("assert(c:edge() == 'nyc' and not c:is_udp() and c:transport() == 'tcp')"
+                       " assert(c:ip() == '203.0.113.9' and c:local_port() == 443)",
+                       false) == 0);
+    sl_check(v.kind == SL_VERDICT_NONE);
+    done();
+    sl_check(on_stream("assert(c:is_udp() and c:transport() == 'udp')"
+                       " return { verb = 'target', host = '10.0.0.7', port = 53 }",
+                       true) == 0);
+    sl_check(v.kind == SL_VERDICT_TARGET && v.target_port == 53);
+    sl_check_str(v.target_host, SL_STR("10.0.0.7"));
+    done();
+    sl_check(on_stream("return { verb = 'deny' }", false) == 0 && v.kind == SL_VERDICT_DENY);
+    done();
+    sl_check(on_stream("return { verb = 'reply', status = 200 }", false) == 0);
+    sl_check(v.kind == SL_VERDICT_ERROR);
+    done();
+    sl_check(on_stream("require 'sluice'.sleep(0)", false) == 0 && v.kind == SL_VERDICT_ERROR);
+    done();
+}
+
+static struct sl_edge_facts edge_facts(const char *event)
+{
+    struct sl_edge_facts facts = {.event = event, .id = SL_STR("nyc"), .transport = "quic"};
+
+    sl_addr_parse(&facts.remote, SL_STR("203.0.113.9"), 40000);
+    return facts;
+}
+
+static int on_edge(const char *code, const char *event)
+{
+    struct sl_edge_facts facts = edge_facts(event);
+    const struct sl_hooks *hooks;
+    char text[1024];
+
+    snprintf(text, sizeof(text),
+             "local sluice = require 'sluice' return { on_edge = function(e) %s end }", code);
+    script = test_load(text);
+    hooks = sl_script_hooks(script);
+    sl_check(hooks->present == SL_HOOK_EDGE);
+    test_exchange_init(&t);
+    return hooks->on_edge(hooks->host, &t.slot, &facts, &v);
+}
+
+static void test_edge(void)
+{
+    sl_check(on_edge("assert(e.event == 'authenticated' and e.id == 'nyc')"
+                     " assert(e.ip == '203.0.113.9' and e.transport == 'quic')",
+                     "authenticated") == 0);
+    sl_check(v.kind == SL_VERDICT_NONE);
+    done();
+    sl_check(on_edge("return sluice.deny()", "up") == 0 && v.kind == SL_VERDICT_DENY);
+    done();
+    sl_check(on_edge("return sluice.target('x', 1)", "up") == 0 && v.kind == SL_VERDICT_ERROR);
+    done();
+    sl_check(on_edge("error 'no'", "down") == 0 && v.kind == SL_VERDICT_ERROR);
+    done();
+}
+
+/* It may wait; the edge may go meanwhile. */
+static void test_edge_waits(void)
+{
+    static const char code[] = "sluice.spawn(function() end):wait() return sluice.deny()";
+
+    sl_check(on_edge(code, "authenticated") == SL_E_AGAIN);
+    test_settle();
+    sl_check(t.n_verdicts == 1 && t.verdict.kind == SL_VERDICT_DENY);
+    done();
+    sl_check(on_edge(code, "authenticated") == SL_E_AGAIN);
+    test_exchange_clear(&t, script);
+    test_settle();
+    sl_check(t.n_verdicts == 0 && t.slot.script == NULL);
+    sl_script_free(script);
+}
+
+static void test_no_edge(void)
+{
+    check_lua("assert(req:edge() == nil and req:is_udp() == false)");
 }
 
 /* A hook that waits keeps what the hello said. */
@@ -503,6 +600,10 @@ int main(void)
     test_response();
     test_done();
     test_connection();
+    test_stream();
+    test_edge();
+    test_edge_waits();
+    test_no_edge();
     test_hello_waits();
     test_body();
     test_forget();

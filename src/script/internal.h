@@ -16,7 +16,8 @@
 
 /* What the script table said. A function that is missing is LUA_NOREF. */
 struct sl_policy_table {
-    int on_connect, on_hello, on_request, on_response, on_done; /* of the registry */
+    /* of the registry */
+    int on_connect, on_hello, on_request, on_response, on_done, on_edge, on_stream;
     int start, stop, check;
     bool is_lenient; /* on_error = "continue" */
     bool jit;

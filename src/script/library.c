@@ -63,6 +63,8 @@ void sl_library_open(lua_State *L)
     sl_bind_tcp(L);
     sl_bind_websocket(L);
     sl_bind_stun(L);
+    sl_bind_edge(L);
+    sl_bind_hub(L);
     sl_bind_json(L);
     sl_bind_file(L);
     sl_bind_crypto(L);

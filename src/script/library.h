@@ -30,6 +30,8 @@ void sl_bind_serve(lua_State *L);
 void sl_bind_tcp(lua_State *L);
 void sl_bind_websocket(lua_State *L);
 void sl_bind_stun(lua_State *L);
+void sl_bind_edge(lua_State *L);
+void sl_bind_hub(lua_State *L);
 void sl_bind_json(lua_State *L);
 void sl_bind_file(lua_State *L);
 void sl_bind_crypto(lua_State *L);

@@ -22,7 +22,6 @@ static SL_NORETURN void refuse(lua_State *L, const char *fmt, ...)
 /* The names and types of api.lua; the strings live as long as that module. */
 struct keys {
     const char *names[MAX_KEYS + 1], *types[MAX_KEYS + 1];
-    const char *later[MAX_KEYS + 1]; /* what this version lacks for the key; NULL: nothing */
 };
 
 static void read_keys(lua_State *L, struct keys *keys)
@@ -37,11 +36,9 @@ static void read_keys(lua_State *L, struct keys *keys)
         lua_rawgeti(L, -1, i + 1);
         lua_getfield(L, -1, "name");
         lua_getfield(L, -2, "type");
-        lua_getfield(L, -3, "later");
-        keys->names[i] = luaL_checkstring(L, -3);
-        keys->types[i] = luaL_checkstring(L, -2);
-        keys->later[i] = lua_tostring(L, -1);
-        lua_pop(L, 4);
+        keys->names[i] = luaL_checkstring(L, -2);
+        keys->types[i] = luaL_checkstring(L, -1);
+        lua_pop(L, 3);
     }
     keys->names[n] = NULL;
     lua_pop(L, 2);
@@ -60,8 +57,6 @@ static void check_entry(lua_State *L, const struct keys *keys)
             continue;
         if (strcmp(keys->types[i], luaL_typename(L, -1)) != 0)
             refuse(L, "%s must be a %s, not a %s", name, keys->types[i], luaL_typename(L, -1));
-        if (keys->later[i] != NULL)
-            refuse(L, "%s: this version of sluice has no %s", name, keys->later[i]);
         return;
     }
     near = sl_nearest(sl_str_c(name), keys->names);
@@ -215,6 +210,8 @@ static void take_functions(lua_State *L, int table, struct sl_policy_table *p)
     p->on_request = take_function(L, table, "on_request");
     p->on_response = take_function(L, table, "on_response");
     p->on_done = take_function(L, table, "on_done");
+    p->on_edge = take_function(L, table, "on_edge");
+    p->on_stream = take_function(L, table, "on_stream");
     p->start = take_function(L, table, "start");
     p->stop = take_function(L, table, "stop");
     p->check = take_function(L, table, "check");

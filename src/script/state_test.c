@@ -18,8 +18,6 @@ static void test_table(void)
     test_refuse("", "not a nil");
     test_refuse("return { on_reqest = function() end }",
                 "unknown key \"on_reqest\"; did you mean \"on_request\"?");
-    test_refuse("return { on_edge = function() end }",
-                "on_edge: this version of sluice has no tunnels");
     test_refuse("return { zzz = 1 }", "unknown key \"zzz\"");
     test_refuse("return { 1 }", "the script table has a number as key");
     test_refuse("return { on_request = 5 }", "on_request must be a function, not a number");

@@ -1,5 +1,4 @@
 --- The keys of the table that a script returns.
--- `later`: what this version lacks for it; a script that has the key is refused.
 
 return {
   { name = "on_connect", type = "function", args = { { "conn", "sluice.Conn" } },
@@ -19,11 +18,15 @@ return {
   { name = "on_done", type = "function", args = { { "entry", "sluice.Entry" } },
     doc = "The last byte of an exchange or of a raw stream has passed. "
       .. "If it throws, that is logged." },
-  { name = "on_edge", type = "function", args = { { "edge", "any" } }, returns = "deny",
-    later = "tunnels", doc = "An edge has authenticated, is up or is down. May wait." },
-  { name = "on_stream", type = "function", args = { { "stream", "any" } },
-    returns = "target, deny", later = "tunnels",
-    doc = "A tunnel stream or a UDP session opens." },
+  { name = "on_edge", type = "function", args = { { "edge", "sluice.EdgeEvent" } },
+    returns = "deny",
+    doc = "An edge has authenticated, is up or is down, on the hub. Only the first can be denied. "
+      .. "May wait. If it throws, the edge is refused." },
+  { name = "on_stream", type = "function", args = { { "conn", "sluice.Conn" } },
+    returns = "target, deny",
+    doc = "A stream or a UDP session opens in a tunnel of the hub: conn is the visitor's. "
+      .. "nil: the routes decide; a target gets the raw bytes. If it throws, the stream is "
+      .. "refused." },
   { name = "start", type = "function", args = { { "task", "sluice.Task" } },
     doc = "Runs once in the control thread, as long as it likes: sources, servers, timers. May "
       .. "wait. If it throws, that is logged and it starts again after 1 s, then 2 s … 30 s. "
