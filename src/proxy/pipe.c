@@ -173,11 +173,28 @@ void sl_pipe_join(struct sl_pipe *p, struct sl_stream *upstream)
     sl_stream_read(p->client, send_first(p) == 0);
 }
 
+/* A side that comes or goes through a tunnel whose link is lost. */
+static bool waits(const struct sl_stream *s)
+{
+    while (s != NULL && !sl_tunnel_stream_waits(s))
+        s = sl_stream_below(s);
+    return s != NULL;
+}
+
+/* Between two links nothing moves, and it is for the tunnel to give up. */
 static void on_deadline(struct sl_deadline *d)
 {
     struct sl_pipe *p = d->user;
 
-    sl_pipe_end(p, SL_CLOSE_ABORT, "nothing moved for too long");
+    if (p->is_held && waits(p->upstream)) {
+        sl_pipe_target_failed(p, "waiting for the tunnel", sl_error_text(SL_E_TIMEOUT), NULL);
+        sl_pipe_end(p, SL_CLOSE_ABORT, "the tunnel is down");
+    } else if (p->is_held || waits(p->client) || waits(p->upstream)) {
+        p->is_held = false;
+        touch(p);
+    } else {
+        sl_pipe_end(p, SL_CLOSE_ABORT, "nothing moved for too long");
+    }
 }
 
 /* It becomes the pipe of the connection, and has its stream and what was read of it. */

@@ -48,8 +48,6 @@ struct sl_str sl_pipe_target(const struct sl_pipe *p, char out[SL_PIPE_TARGET_LE
 /* For a log line that strangers can cause. */
 void sl_pipe_target_failed(struct sl_pipe *p, const char *doing, const char *error,
                            const char *detail);
-/* The tunnel of the target moves bytes now. */
-bool sl_pipe_has_link(const struct sl_pipe *p);
 /* The one that a hook has named. */
 struct sl_target *sl_pipe_name_target(struct sl_str host, uint16_t port);
 void sl_pipe_forget_named(struct sl_target *t);

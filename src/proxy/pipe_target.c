@@ -119,7 +119,55 @@ static void dial(struct sl_pipe *p)
     sl_dial_start(&p->dial, &opts, on_dialled, on_dial_failed, p);
 }
 
+/* --- tunnels --- */
+
+/* A stream may be opened before the tunnel is up, and waits there. */
+static void hold(struct sl_pipe *p, uint32_t ms)
+{
+    p->is_held = true;
+    sl_deadline_set(&p->deadline, ms);
+}
+
+static struct sl_edge *find_edge(const struct sl_pipe *p)
+{
+    const struct sl_proxy *proxy = p->conn->proxy;
+
+    return proxy->find_edge != NULL ? proxy->find_edge(proxy->user, p->target->tunnel) : NULL;
+}
+
+/* NULL, or why it cannot be. Without a link a tunnel is the last resort. */
+static const char *open_tunnel(struct sl_pipe *p)
+{
+    struct sl_edge *edge = find_edge(p);
+    bool is_up = edge != NULL && sl_edge_is_up(edge);
+    struct sl_str opening;
+    struct sl_stream *upstream;
+
+    if (edge == NULL || (!is_up && p->next_pick < p->n_picks))
+        return "the tunnel is down";
+    opening = sl_str((char *)p->preface, write_preface(p, 1));
+    upstream = sl_edge_open(edge, opening, &sl_pipe_handler, p);
+    if (upstream == NULL)
+        return "the tunnel has too many streams";
+    if (is_up)
+        sl_target_ok(p->target);
+    else
+        hold(p, sl_edge_hold_ms(edge));
+    sl_pipe_join(p, upstream);
+    return NULL;
+}
+
 /* --- one after the other --- */
+
+static void use_tunnel(struct sl_pipe *p)
+{
+    const char *why = open_tunnel(p);
+
+    if (why == NULL)
+        return;
+    sl_pipe_target_failed(p, "connecting", why, NULL);
+    sl_pipe_next_target(p, why);
+}
 
 void sl_pipe_next_target(struct sl_pipe *p, const char *error)
 {
@@ -131,5 +179,8 @@ void sl_pipe_next_target(struct sl_pipe *p, const char *error)
         return;
     }
     sl_target_begin(p->target);
-    dial(p);
+    if (p->target->tunnel.len > 0)
+        use_tunnel(p);
+    else
+        dial(p);
 }

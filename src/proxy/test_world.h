@@ -36,7 +36,10 @@ struct world {
     struct sl_tls_server *tls;
     struct sl_proxy *proxy;
     struct sl_proxy_settings settings;
+    struct sl_edge *(*find_edge)(void *edges, struct sl_str name); /* or NULL: there are none */
+    void *edges;
     struct sl_snapshot_builder *building;
+    struct sl_snapshot *snapshot; /* as long as the proxy has it */
     struct sl_str policy_block;
     struct sl_policy_spec policy;
     uint16_t ports[WORLD_PORTS];
@@ -236,6 +239,7 @@ static inline void world_publish(struct world *w)
     sl_assert(sl_snapshot_set_policy(b, &w->policy, NULL) == 0);
     s = sl_snapshot_finish(b);
     w->building = NULL;
+    w->snapshot = s;
     sl_proxy_set_snapshot(w->proxy, s);
     sl_snapshot_unref(s);
 }
@@ -244,6 +248,13 @@ static inline void world_release_snapshot(void *user, struct sl_snapshot *snapsh
 {
     ((struct world *)user)->n_released++;
     sl_snapshot_unref(snapshot);
+}
+
+static inline struct sl_edge *world_find_edge(void *user, struct sl_str name)
+{
+    struct world *w = user;
+
+    return w->find_edge != NULL ? w->find_edge(w->edges, name) : NULL;
 }
 
 /* --- begin and end --- */
@@ -284,6 +295,7 @@ static inline void world_begin_with(struct world *w, const struct sl_proxy_quic 
                                   .tls = w->tls,
                                   .settings = &w->settings,
                                   .release_snapshot = world_release_snapshot,
+                                  .find_edge = world_find_edge,
                                   .user = w};
     if (quic != NULL)
         opts.quic = *quic;
