@@ -63,7 +63,7 @@ static void check(const char *kind, bool with_resume)
     set_up();
     sl_check(sl_stream_conformance(loop, kind, make_ends, NULL) == 0);
     if (resumes)
-        sl_loop_skip(loop, 1100); /* receipts that are owed */
+        sl_loop_skip(loop, 2000); /* receipts that are owed */
     run_until(loop, is_empty(&edge) && is_empty(&hub));
     sl_check(edge.n_down == 0 && hub.n_down == 0);
     tear_down();

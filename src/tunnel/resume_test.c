@@ -382,7 +382,7 @@ static void run_with_cuts(unsigned seed)
             join_again();
         if (n_steps > 2000) {
             settle();                 /* time goes on for both clocks */
-            sl_loop_skip(loop, 1100); /* receipts that are owed */
+            sl_loop_skip(loop, 2000); /* receipts that are owed */
         }
     }
 }
