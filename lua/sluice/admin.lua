@@ -1,34 +1,17 @@
---- The admin API of standalone mode: an HTTP server in front of a service (sluice.standalone).
---
--- Order of the checks: is it a browser page that has no business here (403), the token (401), the
--- path (404), the method (405), the body (413, 400). Only then the service is asked. The answer 200
--- to a change means that the change is live.
+--- The admin API of standalone mode: an HTTP server in front of a service (sluice.standalone). The
+-- answer 200 to a change means that the change is live.
 --
 -- @usage
 --   local settings = assert(require("sluice.admin.settings").read(sluice.env))
 --   local server = assert(admin.start(service, settings))
 
+local server = require "sluice.admin.server"
 local sluice = require "sluice"
-local guard = require "sluice.admin.guard"
 
 local admin = {}
 admin.__index = admin
 
-local max_connections = 64 -- each may hold a body of max_body bytes
-
--- Answers.
-
-local function answer(status, body, headers)
-  headers = headers or {}
-  headers["content-type"] = "application/json"
-  headers["cache-control"] = "no-store"
-  headers["x-content-type-options"] = "nosniff"
-  return sluice.reply(status, sluice.json.encode(body) .. "\n", headers)
-end
-
-local function failure(status, text, headers)
-  return answer(status, { ok = false, error = text }, headers)
-end
+local answer, failure = server.answer, server.failure
 
 -- What a change of the service came to: results, or nil, a sentence and whose fault it is.
 local function outcome(body, err, problem)
@@ -36,24 +19,6 @@ local function outcome(body, err, problem)
     return failure(problem == "invalid" and 400 or 500, err or "the change was interrupted")
   end
   return answer(200, body)
-end
-
--- Bodies.
-
--- Before the first bracket; patterns do not look through megabytes of nothing.
-local max_blanks = 4096
-
-local function read_json(self, req)
-  local text, err = req:body(self._settings.max_body)
-  if not text then
-    return nil, failure(err == "too large" and 413 or 400, "the body is " .. err)
-  end
-  local value
-  value, err = sluice.json.decode(text)
-  if type(value) ~= "table" or value == sluice.json.null then
-    return nil, failure(400, "the body is not JSON: " .. (err or "an object or array is expected"))
-  end
-  return value, text:sub(1, max_blanks):match("^%s*([%[{])")
 end
 
 -- An array, or an object with the array in `routes` and nothing else. An empty Lua table does not
@@ -126,7 +91,7 @@ endpoints["/ready"] = {
 }
 
 local function replace_routes(self, req)
-  local value, bracket = read_json(self, req)
+  local value, bracket = server.read_json(self._settings, req)
   if not value then
     return bracket
   end
@@ -163,7 +128,7 @@ end
 
 endpoints["/security-policy"] = {
   POST = function(self, req)
-    local value, bracket = read_json(self, req)
+    local value, bracket = server.read_json(self._settings, req)
     if not value then
       return bracket
     end
@@ -221,79 +186,35 @@ endpoints["/listening-ports"] = {
   end,
 }
 
-local function allowed_methods(endpoint)
-  local names = {}
-  for name in pairs(endpoint) do
-    table.insert(names, name)
-  end
-  if endpoint.GET then
-    table.insert(names, "HEAD")
-  end
-  table.sort(names)
-  return table.concat(names, ", ")
-end
-
 --- Refuses who may not speak to the admin API, before any of their bytes are kept.
 -- @param req a request handle
 -- @treturn ?table a verb, or nil: welcome
 function admin:admit(req)
-  if guard.is_web_page(self._settings, req) then
-    return failure(403, "Forbidden: the admin API does not serve web pages")
-  end
-  if not guard.has_token(self._settings, req) then
-    return failure(401, "Unauthorized: send Authorization: Bearer <SMARTPROXY_ADMIN_TOKEN>",
-      { ["www-authenticate"] = "Bearer" })
-  end
+  return self._server:admit(req)
 end
 
 --- Answers one request; the handler of sluice.serve.
 -- @param req a request handle
 -- @treturn table a verb
 function admin:handle(req)
-  local refusal = self:admit(req)
-  if refusal then
-    return refusal
-  end
-  local endpoint = endpoints[req:path()]
-  if not endpoint then
-    return failure(404, "Not found")
-  end
-  local method = req:method() == "HEAD" and "GET" or req:method()
-  if not endpoint[method] then
-    return failure(405, "Method not allowed", { allow = allowed_methods(endpoint) })
-  end
-  return endpoint[method](self, req)
+  return self._server:handle(req)
 end
 
 --- @tparam table service start, replace, reload, set_policy, routes, is_ready as sluice.standalone
 -- @tparam table settings from sluice.admin.settings
 function admin.new(service, settings)
-  return setmetatable({ _service = service, _settings = settings }, admin)
+  local self = setmetatable({ _service = service, _settings = settings }, admin)
+  self._server = server.new(settings, function(path)
+    return endpoints[path]
+  end, self)
+  return self
 end
 
 --- Listens and serves.
 -- @treturn ?table the server
 -- @treturn ?string what is wrong
 function admin.start(service, settings)
-  local self = admin.new(service, settings)
-  local server, err = sluice.serve {
-    host = settings.host,
-    port = settings.port,
-    max_body = settings.max_body,
-    max_connections = max_connections,
-    admit = function(req)
-      return self:admit(req)
-    end,
-    handler = function(req)
-      return self:handle(req)
-    end,
-  }
-  if not server then
-    return nil, ("admin API: %s; set SMARTPROXY_ADMIN_HOST or SMARTPROXY_ADMIN_PORT")
-      :format(err)
-  end
-  sluice.log.info("admin API is up", { host = settings.host, port = server:port() })
-  return server
+  return admin.new(service, settings)._server:start()
 end
 
 return admin

@@ -30,7 +30,9 @@ describe("the admin API", function()
   before_each(function()
     testing.reset()
     service = fake_service()
-    settings = { host = "127.0.0.1", port = 3000, max_body = 1000 }
+    settings = {
+      host = "127.0.0.1", port = 3000, max_body = 1000, prefix = "SMARTPROXY_ADMIN",
+    }
   end)
 
   -- Answers a request: the verb, and its body as a table.
@@ -326,7 +328,8 @@ describe("the settings of the admin API", function()
   end
 
   it("has defaults", function()
-    assert.same({ host = "127.0.0.1", port = 3000, max_body = 67108864 }, settings {})
+    assert.same({ host = "127.0.0.1", port = 3000, max_body = 67108864,
+      prefix = "SMARTPROXY_ADMIN" }, settings {})
   end)
 
   it("lets loopback go without a token", function()
