@@ -8,6 +8,7 @@ static void set_up(void)
 {
     world_begin();
     world_hub(&(struct sl_hub_opts){.refusal_ms = 1});
+    world_listen();
     world_edges(1, &(struct sl_edge_opts){0});
 }
 

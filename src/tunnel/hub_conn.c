@@ -385,6 +385,20 @@ void sl_hub_conn_accept(struct sl_hub *h, int fd, const struct sl_addr *remote)
     sl_hub_pace(h);
 }
 
+void sl_hub_conn_accept_ready(struct sl_hub *h, struct sl_stream **stream,
+                              const struct sl_addr *remote)
+{
+    struct sl_hub_conn *c = conn_new(h, remote, SL_EDGE_TLS);
+
+    if (c == NULL) {
+        sl_stream_free(stream, SL_CLOSE_ABORT);
+        return;
+    }
+    sl_list_append(&h->conns, &c->link);
+    sl_greeter_use_tls(&c->greeter, stream);
+    on_open(&c->greeter);
+}
+
 int sl_hub_conn_accept_quic(struct sl_hub *h, struct sl_quic_conn *conn)
 {
     struct sl_hub_conn *c = conn_new(h, &conn->remote, SL_EDGE_QUIC);

@@ -82,6 +82,9 @@ void sl_hub_pace(struct sl_hub *h);
 
 /* hub_conn.c */
 void sl_hub_conn_accept(struct sl_hub *h, int fd, const struct sl_addr *remote);
+/* A stream on which the greeting may begin: TLS after its handshake, in tests a pair in memory. */
+void sl_hub_conn_accept_ready(struct sl_hub *h, struct sl_stream **stream,
+                              const struct sl_addr *remote);
 int sl_hub_conn_accept_quic(struct sl_hub *h, struct sl_quic_conn *c);
 /* Closes it without a word. `why` for the log; NULL: no line. */
 void sl_hub_conn_drop(struct sl_hub_conn *c, const char *why);

@@ -10,13 +10,13 @@ bool sl_pulse_has_link(const struct sl_pulse *p)
     return p->tunnel != NULL && p->tunnel->link != NULL;
 }
 
-static uint64_t bytes_heard(const struct sl_pulse *p)
+static uint64_t bytes_heard(const struct sl_stream *stream, const struct sl_quic_conn *conn)
 {
     struct sl_quic_stats stats;
 
-    if (p->conn == NULL)
-        return p->stream->bytes_in;
-    sl_quic_stats(p->conn, &stats);
+    if (conn == NULL)
+        return stream->bytes_in;
+    sl_quic_stats(conn, &stats);
     return stats.bytes_in;
 }
 
@@ -36,7 +36,7 @@ static void on_beat(struct sl_deadline *d)
 
     if (!sl_pulse_has_link(p))
         return;
-    heard = bytes_heard(p);
+    heard = bytes_heard(p->stream, p->conn);
     if (heard != p->heard)
         p->heard_ms = now;
     p->heard = heard;
@@ -61,6 +61,7 @@ int sl_pulse_attach(struct sl_pulse *p, struct sl_greeter *g, struct sl_tunnel *
 {
     const struct sl_stream *stream = g->stream;
     const struct sl_quic_conn *conn = g->conn;
+    uint64_t heard = bytes_heard(stream, conn);
     int rc = sl_greeter_attach(g, t, terms);
 
     if (rc < 0)
@@ -68,7 +69,7 @@ int sl_pulse_attach(struct sl_pulse *p, struct sl_greeter *g, struct sl_tunnel *
     p->tunnel = t;
     p->stream = stream;
     p->conn = conn;
-    p->heard = 0;
+    p->heard = heard;
     p->heard_ms = sl_loop_now_ms(p->beat.loop);
     sl_deadline_set(&p->beat, p->beat_ms);
     return 0;
@@ -83,6 +84,7 @@ void sl_pulse_stop(struct sl_pulse *p)
 double sl_pulse_rtt_ms(const struct sl_pulse *p)
 {
     struct sl_quic_stats stats;
+    const struct sl_stream *tcp;
     uint32_t us = 0;
 
     if (!sl_pulse_has_link(p))
@@ -91,20 +93,22 @@ double sl_pulse_rtt_ms(const struct sl_pulse *p)
         sl_quic_stats(p->conn, &stats);
         return (double)stats.rtt_us / 1000;
     }
-    (void)sl_tcp_rtt(sl_stream_below(p->stream), &us);
-    return us / 1000.0;
+    tcp = sl_stream_below(p->stream);
+    return tcp != NULL && sl_tcp_rtt(tcp, &us) == 0 ? us / 1000.0 : 0;
 }
 
 bool sl_pulse_remote(const struct sl_pulse *p, struct sl_addr *out)
 {
-    struct sl_addr local;
+    const struct sl_stream *tcp;
 
     if (!sl_pulse_has_link(p))
         return false;
-    if (p->conn == NULL)
-        return sl_tcp_addrs(sl_stream_below(p->stream), &local, out) == 0;
-    *out = p->conn->remote;
-    return true;
+    if (p->conn != NULL) {
+        *out = p->conn->remote;
+        return true;
+    }
+    tcp = sl_stream_below(p->stream);
+    return tcp != NULL && sl_tcp_addrs(tcp, NULL, out) == 0;
 }
 
 void sl_pulse_status(const struct sl_pulse *p, const struct sl_tunnel *t,

@@ -5,6 +5,7 @@
  *
  *     world_begin();
  *     world_hub(&(struct sl_hub_opts){0});
+ *     world_listen();
  *     world_edges(1);                                     // ids "e0", "e1", ...; secret
  * "secret-e0" world_connect(&edges[0], SL_EDGE_TLS); run_until(loop, edges[0].n_up == 1);
  *     world_end();
@@ -18,7 +19,7 @@
 #include "net/test_net.h"
 #include "tunnel/hub.h"
 
-enum { N_EDGES = 4, N_TAKEN = 4096, N_CALLS = 32 };
+enum { N_EDGES = 4, N_TAKEN = 4096, N_CALLS = 64 };
 
 /* The holder of a stream. */
 struct holder {
@@ -295,6 +296,7 @@ static inline void world_listen(void)
     sl_hub_listen(hub, tcp, udp);
 }
 
+/* A hub that listens nowhere yet. */
 static inline void world_hub(const struct sl_hub_opts *with)
 {
     struct sl_hub_opts opts = *with;
@@ -305,7 +307,6 @@ static inline void world_hub(const struct sl_hub_opts *with)
     opts.cert = cert;
     opts.handler = &hub_handler;
     hub = sl_hub_new(&opts);
-    world_listen();
 }
 
 /* The hub's table: the first `n` edges, with this configuration. */
