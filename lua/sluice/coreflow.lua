@@ -114,7 +114,8 @@ local function restore(self, hosts, refused)
   return #hosts > n
 end
 
--- Makes hosts live, with the redirect. Returns also those that the data plane refused, by place.
+-- Makes hosts live, with the redirect. Returns also those that the data plane refused, by place;
+-- the redirect is at 0.
 local function publish(self, hosts)
   local specs = { self._redirect }
   for i, host in ipairs(hosts) do
@@ -133,6 +134,9 @@ end
 
 local function without(hosts, errors, refused)
   local good = {}
+  if errors[0] then
+    table.insert(refused, { label = "the redirect to HTTPS", error = errors[0] })
+  end
   for i, host in ipairs(hosts) do
     if errors[i] then
       table.insert(refused, { label = host.label, error = errors[i] })
@@ -245,9 +249,9 @@ function coreflow:start()
   if (sluice.stats().routes_count or 0) > 0 then
     return true
   end
-  local result, err = publish(self, {})
-  if not result then
-    return nil, err
+  local result, errors = publish(self, {})
+  if not result or errors[0] then
+    return nil, result and errors[0] or errors
   end
   return true
 end

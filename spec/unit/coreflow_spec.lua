@@ -308,6 +308,17 @@ describe("coreflow", function()
     assert.same({ "http-to-https-redirect", "https-a.test" }, names())
   end)
 
+  it("says that a port is taken, and serves the others", function()
+    testing.fake("publish", function(specs)
+      return { routes = #specs - 1, compiled = 0,
+        refused = { { index = 1, error = "port 7999: address in use" } } }
+    end)
+    assert.same({ nil, "port 7999: address in use" }, { service:start() })
+    assert.same({ status = "error",
+      errorText = "the redirect to HTTPS: port 7999: address in use" }, push { entry "a.test" })
+    assert.equal("not served", warnings()[1].fields.result)
+  end)
+
   it("refuses what is no list", function()
     for _, request in ipairs { 7, {}, { reverseConfigs = "x" }, { reverseConfigs = { a = 1 } },
       { reverseConfigs = json.null } } do

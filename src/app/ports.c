@@ -14,12 +14,12 @@ static int compare(const void *va, const void *vb)
 {
     const struct sl_port *a = va, *b = vb;
 
-    return a->number != b->number ? a->number - b->number : a->is_udp - b->is_udp;
+    return a->number != b->number ? a->number - b->number : (int)a->use - (int)b->use;
 }
 
-static struct sl_port *find(const struct sl_ports *ports, uint16_t number, bool is_udp)
+static struct sl_port *find(const struct sl_ports *ports, uint16_t number, enum sl_port_use use)
 {
-    struct sl_port key = {.number = number, .is_udp = is_udp};
+    struct sl_port key = {.number = number, .use = use};
 
     return ports->n > 0 ? bsearch(&key, ports->at, ports->n, sizeof(key), compare) : NULL;
 }
@@ -60,30 +60,31 @@ static int bind_any(int *fd, const struct sl_port *port, bool reuseport, struct 
         struct sl_addr at;
 
         (void)sl_addr_parse(&at, sl_str_c(any[i]), port->number);
-        rc = bind_at(fd, &at, port->is_udp, reuseport, err);
+        rc = bind_at(fd, &at, port->use != SL_PORT_TCP, reuseport, err);
         if (rc == 0 || rc == SL_E_IN_USE || rc == SL_E_DENIED)
             return rc;
     }
     return rc;
 }
 
+static int bind_one(int *fd, const struct sl_port *port, bool reuseport, struct sl_err *err)
+{
+    struct sl_addr at = port->at;
+
+    if (at.sa.sa_family == AF_UNSPEC)
+        return bind_any(fd, port, reuseport, err);
+    sl_addr_set_port(&at, port->number);
+    return bind_at(fd, &at, port->use != SL_PORT_TCP, reuseport, err);
+}
+
 /* SO_REUSEPORT would let a second sluice share the port in silence: first try whether the port is
  * free without it. */
 static int probe(const struct sl_port *port, struct sl_err *err)
 {
-    int fd, rc = bind_any(&fd, port, false, err);
+    int fd, rc = bind_one(&fd, port, false, err);
 
     if (rc == 0)
         close(fd);
-    return rc;
-}
-
-static int bind_group(const struct sl_port *port, int *fds, unsigned n, struct sl_err *err)
-{
-    int rc = probe(port, err);
-
-    for (unsigned i = 0; i < n && rc == 0; i++)
-        rc = bind_any(&fds[i], port, true, err);
     return rc;
 }
 
@@ -107,75 +108,154 @@ static int duplicate(const int *from, int *to, unsigned n, struct sl_err *err)
     return 0;
 }
 
-static int bind_udp(struct sl_new_port *new, unsigned n_workers, struct sl_err *err)
+/* A worker more joins the group of those that listen already. */
+static int bind_group(struct sl_port_change *c, struct sl_err *err)
 {
+    int rc = c->n_before > 0 ? 0 : probe(&c->port, err);
+
+    for (unsigned i = c->n_before; i < c->n_after && rc == 0; i++)
+        rc = bind_one(&c->fds[i], &c->port, true, err);
+    return rc;
+}
+
+/* `closing`: the group as it is in the table still, or NULL. */
+static int bind_quic(struct sl_port_change *c, const struct sl_port *closing, struct sl_err *err)
+{
+    unsigned n = c->n_after;
     int rc;
 
-    if (!new->is_taken_up) {
-        new->port.fds = no_fds(n_workers);
-        if ((rc = bind_group(&new->port, new->port.fds, n_workers, err)) < 0)
-            return rc;
-        steer(new->port.fds[0], n_workers);
-    }
-    return duplicate(new->port.fds, new->fds, n_workers, err);
+    if (closing != NULL)
+        return duplicate(closing->fds, c->fds, n, err);
+    if ((rc = bind_group(c, err)) < 0)
+        return rc;
+    steer(c->fds[0], n);
+    c->port.fds = c->fds;
+    c->fds = no_fds(n);
+    return duplicate(c->port.fds, c->fds, n, err);
 }
 
 /* --- planning --- */
 
-static bool is_wanted(const struct sl_port_info *info, bool is_udp, bool has_quic)
-{
-    return is_udp ? has_quic && info->has_http3 : info->transport & SL_TRANSPORT_TCP;
-}
+struct plan {
+    struct sl_ports_change *change;
+    const struct sl_ports *ports;
+    bool has_quic;
+};
 
-static int add(struct sl_ports_change *change, const struct sl_ports *ports, uint16_t number,
-               bool is_udp, struct sl_err *err)
+static unsigned workers_for(const struct plan *p, const struct sl_port_info *info,
+                            enum sl_port_use use)
 {
-    const struct sl_port *open = find(ports, number, is_udp);
-    struct sl_new_port *new;
-    int rc;
+    bool is_wanted = use == SL_PORT_TCP ? info->listens & SL_TRANSPORT_TCP : info->has_udp;
 
-    if (open != NULL && !open->is_closing)
+    if (use == SL_PORT_QUIC) /* never goes into a tunnel as such */
+        return p->has_quic && info->has_http3 ? p->ports->n_workers : 0;
+    if (!is_wanted)
         return 0;
-    new = &change->added[change->n_added++];
-    new->port = open != NULL ? *open : (struct sl_port){.number = number, .is_udp = is_udp};
-    new->is_taken_up = open != NULL;
-    new->fds = no_fds(ports->n_workers);
-    rc = is_udp ? bind_udp(new, ports->n_workers, err)
-                : bind_group(&new->port, new->fds, ports->n_workers, err);
-    return rc < 0 ? sl_err_prefix(err, "port %u%s: ", number, is_udp ? " (UDP)" : "") : 0;
+    return info->is_single ? 1 : p->ports->n_workers;
 }
 
-static void find_removed(struct sl_ports_change *change, const struct sl_ports *ports,
-                         const struct sl_snapshot *snapshot, bool has_quic)
+/* HTTP/3 and plain datagrams cannot be told apart on one port. The sockets of either are not closed
+ * before the workers have been asked, and those of QUIC not before its connections have ended. */
+static int check_neighbour(const struct plan *p, const struct sl_port_info *info,
+                           enum sl_port_use use, struct sl_err *err)
 {
-    change->removed = sl_alloc((ports->n + 1) * sizeof(*change->removed));
-    for (size_t i = 0; i < ports->n; i++) {
-        const struct sl_port *port = &ports->at[i];
-        const struct sl_port_info *info = sl_snapshot_port(snapshot, port->number);
+    if (use == SL_PORT_UDP && (workers_for(p, info, SL_PORT_QUIC) > 0 ||
+                               find(p->ports, info->port, SL_PORT_QUIC) != NULL))
+        return sl_err_set(err, SL_E_IN_USE,
+                          "datagrams cannot be taken where HTTP/3 is served, until the last of its "
+                          "connections has ended");
+    if (use == SL_PORT_QUIC && find(p->ports, info->port, SL_PORT_UDP) != NULL)
+        return sl_err_set(err, SL_E_IN_USE,
+                          "HTTP/3 cannot be served where datagrams are taken; remove their route "
+                          "first");
+    return 0;
+}
 
-        if (!port->is_closing && (info == NULL || !is_wanted(info, port->is_udp, has_quic)))
-            change->removed[change->n_removed++] = *port;
+static void note_failure(struct sl_ports_change *change, const struct sl_port *port,
+                         struct sl_err *err)
+{
+    sl_err_prefix(err, "port %u%s: ", port->number, port->use != SL_PORT_TCP ? " (UDP)" : "");
+    if (change->n_failed == change->cap_failed) {
+        change->cap_failed = change->cap_failed > 0 ? 2 * change->cap_failed : 4;
+        change->failed = sl_realloc(change->failed, change->cap_failed * sizeof(*change->failed));
+    }
+    change->failed[change->n_failed++] = (struct sl_port_failure){port->number, port->use, *err};
+}
+
+static struct sl_port_change *append(const struct plan *p, uint16_t number, enum sl_port_use use)
+{
+    struct sl_ports_change *change = p->change;
+    const struct sl_port *known = find(p->ports, number, use);
+    struct sl_port_change *c;
+
+    if (change->n == change->cap) {
+        change->cap = change->cap > 0 ? 2 * change->cap : 8;
+        change->at = sl_realloc(change->at, change->cap * sizeof(*change->at));
+    }
+    c = &change->at[change->n++];
+    *c = (struct sl_port_change){
+        .port = {.number = number, .use = use, .at = p->ports->bind_address}};
+    if (known != NULL) {
+        c->port.at = known->at; /* a worker more joins the others, whatever has been set since */
+        c->n_before = known->n_open;
+    }
+    return c;
+}
+
+static void close_change(struct sl_port_change *c, unsigned n_workers)
+{
+    close_all(c->fds, n_workers);
+    close_all(c->port.fds, n_workers);
+}
+
+static void open_more(const struct plan *p, const struct sl_port_info *info, enum sl_port_use use,
+                      unsigned n_after)
+{
+    struct sl_port_change *c = append(p, info->port, use);
+    struct sl_err err;
+    int rc = check_neighbour(p, info, use, &err);
+
+    c->n_after = n_after;
+    c->fds = no_fds(p->ports->n_workers);
+    if (rc == 0)
+        rc = use == SL_PORT_QUIC ? bind_quic(c, find(p->ports, info->port, use), &err)
+                                 : bind_group(c, &err);
+    if (rc == 0)
+        return;
+    note_failure(p->change, &c->port, &err);
+    close_change(c, p->ports->n_workers);
+    p->change->n--;
+}
+
+static void plan_port(const struct plan *p, const struct sl_port_info *info)
+{
+    for (unsigned use = SL_PORT_TCP; use <= SL_PORT_UDP; use++) {
+        const struct sl_port *open = find(p->ports, info->port, use);
+        unsigned n_before = open != NULL ? open->n_open : 0, n_after = workers_for(p, info, use);
+
+        if (n_after > n_before)
+            open_more(p, info, use, n_after);
+        else if (n_after < n_before)
+            append(p, info->port, use)->n_after = n_after;
     }
 }
 
-int sl_ports_plan(struct sl_ports_change *out, const struct sl_ports *ports,
-                  const struct sl_snapshot *snapshot, bool has_quic, struct sl_err *err)
+void sl_ports_plan(struct sl_ports_change *out, const struct sl_ports *ports,
+                   const struct sl_snapshot *snapshot, bool has_quic)
 {
+    const struct plan p = {out, ports, has_quic};
     const struct sl_port_info *infos;
     size_t n = sl_snapshot_ports(snapshot, &infos);
 
     *out = (struct sl_ports_change){.n_workers = ports->n_workers};
-    out->added = sl_zalloc((2 * n + 1) * sizeof(*out->added));
-    for (size_t i = 0; i < 2 * n; i++) {
-        const struct sl_port_info *info = &infos[i / 2];
-        bool is_udp = i % 2 == 1;
-        int rc = is_wanted(info, is_udp, has_quic) ? add(out, ports, info->port, is_udp, err) : 0;
+    for (size_t i = 0; i < n; i++)
+        plan_port(&p, &infos[i]);
+    for (size_t i = 0; i < ports->n; i++) {
+        const struct sl_port *port = &ports->at[i];
 
-        if (rc < 0)
-            return rc;
+        if (port->n_open > 0 && sl_snapshot_port(snapshot, port->number) == NULL)
+            append(&p, port->number, port->use)->n_after = 0;
     }
-    find_removed(out, ports, snapshot, has_quic);
-    return 0;
 }
 
 /* --- the change --- */
@@ -183,7 +263,7 @@ int sl_ports_plan(struct sl_ports_change *out, const struct sl_ports *ports,
 static void log_port(const char *what, const struct sl_port *port)
 {
     sl_log_info(what, sl_f_int("port", port->number),
-                sl_f_str("transport", port->is_udp ? "udp" : "tcp"));
+                sl_f_str("transport", port->use == SL_PORT_TCP ? "tcp" : "udp"));
 }
 
 static void drop(struct sl_ports *ports, struct sl_port *port)
@@ -193,35 +273,45 @@ static void drop(struct sl_ports *ports, struct sl_port *port)
     ports->n--;
 }
 
-static void commit_removed(struct sl_ports *ports, const struct sl_port *removed)
+static void commit_removed(struct sl_ports *ports, const struct sl_port_change *c)
 {
-    struct sl_port *port = find(ports, removed->number, removed->is_udp);
+    struct sl_port *port = find(ports, c->port.number, c->port.use);
 
     log_port("no longer listening", port);
-    port->is_closing = true;
-    if (!port->is_udp)
+    port->n_open = 0;
+    if (port->use != SL_PORT_QUIC)
         drop(ports, port);
+}
+
+static void commit_open(struct sl_port *port, struct sl_port_change *c)
+{
+    if (c->n_before == 0)
+        log_port("listening", &c->port);
+    port->n_open = c->n_after;
+    port->n_held += port->use == SL_PORT_QUIC ? c->n_after : 0;
+    c->port.fds = NULL; /* the table's */
 }
 
 void sl_ports_commit(struct sl_ports *ports, struct sl_ports_change *change)
 {
     size_t n;
 
-    for (size_t i = 0; i < change->n_removed; i++)
-        commit_removed(ports, &change->removed[i]);
+    for (size_t i = 0; i < change->n; i++) {
+        if (change->at[i].n_after == 0)
+            commit_removed(ports, &change->at[i]);
+    }
     n = ports->n;
-    ports->at = sl_realloc(ports->at, (n + change->n_added + 1) * sizeof(*ports->at));
-    for (size_t i = 0; i < change->n_added; i++) {
-        struct sl_new_port *new = &change->added[i];
-        struct sl_port *port =
-            new->is_taken_up ? find(ports, new->port.number, true) : &ports->at[n++];
+    ports->at = sl_realloc(ports->at, (n + change->n + 1) * sizeof(*ports->at));
+    for (size_t i = 0; i < change->n; i++) {
+        struct sl_port_change *c = &change->at[i];
+        struct sl_port *port = find(ports, c->port.number, c->port.use);
 
-        if (!new->is_taken_up)
-            *port = new->port;
-        new->port.fds = NULL; /* the table's */
-        port->n_held += port->is_udp ? ports->n_workers : 0;
-        port->is_closing = false;
-        log_port("listening", port);
+        if (c->n_after > 0 && port == NULL) {
+            port = &ports->at[n++];
+            *port = c->port;
+        }
+        if (c->n_after > 0)
+            commit_open(port, c);
     }
     ports->n = n; /* until here find() sees the old ones only, which are in order */
     qsort(ports->at, n, sizeof(*ports->at), compare);
@@ -229,43 +319,41 @@ void sl_ports_commit(struct sl_ports *ports, struct sl_ports_change *change)
 
 void sl_ports_deliver(struct sl_ports_change *change, unsigned worker, struct sl_proxy *proxy)
 {
-    for (size_t i = 0; i < change->n_removed; i++) {
-        if (change->removed[i].is_udp)
-            sl_proxy_unlisten_quic(proxy, change->removed[i].number);
-        else
-            sl_proxy_unlisten(proxy, change->removed[i].number);
-    }
-    for (size_t i = 0; i < change->n_added; i++) {
-        struct sl_new_port *new = &change->added[i];
+    static void (*const listen[])(struct sl_proxy *, int, uint16_t) = {
+        sl_proxy_listen, sl_proxy_listen_quic, sl_proxy_listen_udp};
+    static void (*const unlisten[])(struct sl_proxy *, uint16_t) = {
+        sl_proxy_unlisten, sl_proxy_unlisten_quic, sl_proxy_unlisten_udp};
 
-        if (new->port.is_udp)
-            sl_proxy_listen_quic(proxy, new->fds[worker], new->port.number);
-        else
-            sl_proxy_listen(proxy, new->fds[worker], new->port.number);
-        new->fds[worker] = -1;
+    for (size_t i = 0; i < change->n; i++) {
+        struct sl_port_change *c = &change->at[i];
+
+        if (c->n_after <= worker && worker < c->n_before)
+            unlisten[c->port.use](proxy, c->port.number);
+        if (c->n_before <= worker && worker < c->n_after) {
+            listen[c->port.use](proxy, c->fds[worker], c->port.number);
+            c->fds[worker] = -1;
+        }
     }
 }
 
 void sl_ports_change_clear(struct sl_ports_change *change)
 {
-    for (size_t i = 0; i < change->n_added; i++) {
-        if (!change->added[i].is_taken_up)
-            close_all(change->added[i].port.fds, change->n_workers);
-        close_all(change->added[i].fds, change->n_workers);
-    }
-    sl_free(change->added);
-    sl_free(change->removed);
+    for (size_t i = 0; i < change->n; i++)
+        close_change(&change->at[i], change->n_workers);
+    sl_free(change->at);
+    sl_free(change->failed);
+    *change = (struct sl_ports_change){.n_workers = change->n_workers};
 }
 
 /* --- the end --- */
 
 void sl_ports_released(struct sl_ports *ports, uint16_t number)
 {
-    struct sl_port *port = find(ports, number, true);
+    struct sl_port *port = find(ports, number, SL_PORT_QUIC);
     struct sl_port closed;
 
     sl_assert(port != NULL && port->n_held > 0);
-    if (--port->n_held > 0 || !port->is_closing)
+    if (--port->n_held > 0 || port->n_open > 0)
         return;
     closed = *port;
     drop(ports, port);

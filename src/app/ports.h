@@ -1,30 +1,34 @@
 /*
- * The sockets that the workers listen on: a SO_REUSEPORT group for each TCP and each UDP port, one
- * socket of it for each worker. They are bound before any worker hears of the snapshot that needs
- * them: a port that cannot be had refuses the whole of it.
+ * The sockets that the workers listen on: a SO_REUSEPORT group for each port and use (TCP, QUIC,
+ * plain datagrams), one socket of it for each worker; or a single one for the first worker, where
+ * what comes in goes into a tunnel. They are bound before any worker hears of the snapshot that
+ * needs them, so that a port that cannot be had is known before anything has changed.
  *
  * QUIC connections need their socket until they end, and a group that loses some of its sockets
- * steers wrongly (quic/steer.h). So UDP sockets are kept here and workers get duplicates; a group
+ * steers wrongly (quic/steer.h). So these sockets are kept here and workers get duplicates; a group
  * is closed when the last worker has let go of it, and taken up again when its port comes back
  * before that.
  *
  * Owner: the control thread, but for sl_ports_deliver(), which is for each worker once.
  *
- *     sl_ports_plan(&change, &rt->ports, snapshot, &opts, &err);
- *     sl_ports_commit(&rt->ports, &change);
+ *     sl_ports_plan(&change, &rt->ports, snapshot, has_quic);
+ *     if (change.n_failed == 0)
+ *         sl_ports_commit(&rt->ports, &change);
  *     ... on each worker: sl_ports_deliver(&change, worker, proxy);
  *     sl_ports_change_clear(&change);
  */
 #ifndef SL_APP_PORTS_H
 #define SL_APP_PORTS_H
 
+#include "net/addr.h"
 #include "proxy/proxy.h"
 
 struct sl_port {
     uint16_t number;
-    bool is_udp;
-    /* UDP */
-    bool is_closing; /* no route needs it any more */
+    enum sl_port_use use;
+    struct sl_addr at; /* bound to; AF_UNSPEC: every address */
+    unsigned n_open;   /* workers that listen, from the first on; 0: a QUIC group that is closing */
+    /* QUIC */
     unsigned n_held; /* duplicates that workers have, or that are on their way to them */
     int *fds;        /* one for each worker */
 };
@@ -33,27 +37,35 @@ struct sl_ports {
     struct sl_port *at; /* sorted */
     size_t n;
     unsigned n_workers;
+    struct sl_addr bind_address; /* for ports that are opened from now on; AF_UNSPEC: all */
 };
 
-struct sl_new_port {
-    struct sl_port port;
-    bool is_taken_up; /* a group that was closing */
-    int *fds;         /* for the workers; -1 once handed over */
+/* More or fewer workers for one port. */
+struct sl_port_change {
+    struct sl_port port; /* QUIC: the sockets of a new group, until they are the table's */
+    unsigned n_before, n_after;
+    int *fds; /* for the workers from n_before to n_after; -1 once handed over */
+};
+
+/* A socket that could not be had, and why. */
+struct sl_port_failure {
+    uint16_t number;
+    enum sl_port_use use;
+    struct sl_err err;
 };
 
 /* What a snapshot changes. */
 struct sl_ports_change {
-    struct sl_new_port *added;
-    struct sl_port *removed;
-    size_t n_added, n_removed;
+    struct sl_port_change *at;
+    struct sl_port_failure *failed;
+    size_t n, cap, n_failed, cap_failed;
     unsigned n_workers;
 };
 
-/* Binds what the snapshot needs and `ports` has not. 0, or SL_E_* with a sentence. To be cleared in
- * either case. */
-int sl_ports_plan(struct sl_ports_change *out, const struct sl_ports *ports,
-                  const struct sl_snapshot *snapshot, bool has_quic, struct sl_err *err);
-/* The change is made: the workers will get it. */
+/* Binds what the snapshot needs and `ports` has not, as far as it can be had. To be cleared. */
+void sl_ports_plan(struct sl_ports_change *out, const struct sl_ports *ports,
+                   const struct sl_snapshot *snapshot, bool has_quic);
+/* The change, in which nothing failed, is made: the workers will get it. */
 void sl_ports_commit(struct sl_ports *ports, struct sl_ports_change *change);
 /* `worker` from 0. */
 void sl_ports_deliver(struct sl_ports_change *change, unsigned worker, struct sl_proxy *proxy);

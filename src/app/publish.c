@@ -7,13 +7,15 @@
 
 struct publishing {
     struct sl_runtime *rt;
-    struct sl_snapshot *snapshot;
+    struct sl_snapshot *given, *snapshot; /* what goes live: without the refused routes */
     struct sl_ports_change ports;
     unsigned n_left;
-    bool policy_changed;
-    void (*done)(void *arg, const struct sl_err *err);
+    void (*done)(void *arg, const struct sl_published *result);
     void *arg;
     struct sl_err err;
+    bool *is_left_out; /* by the place in `given` */
+    struct sl_refused_route *refused;
+    size_t n_refused;
 };
 
 struct delivery {
@@ -50,24 +52,83 @@ static void tell_of_missing_quic(struct sl_runtime *rt, const struct sl_snapshot
     rt->is_quic_missing = is_missing;
 }
 
-/* --- delivery --- */
+/* --- ports --- */
 
 static void free_publishing(struct publishing *p)
 {
     sl_ports_change_clear(&p->ports);
+    sl_snapshot_unref(p->given);
     sl_snapshot_unref(p->snapshot);
+    sl_free(p->is_left_out);
+    sl_free(p->refused);
     sl_free(p);
 }
+
+static const struct sl_port_failure *failure_of(const struct sl_ports_change *ports,
+                                                const struct sl_route *r)
+{
+    for (size_t i = 0; i < ports->n_failed; i++) {
+        if (sl_route_listens(r, ports->failed[i].number, ports->failed[i].use))
+            return &ports->failed[i];
+    }
+    return NULL;
+}
+
+/* Refuses the routes with a port that failed. */
+static void leave_out(struct publishing *p)
+{
+    struct sl_route *const *routes;
+    size_t n = sl_snapshot_routes(p->given, &routes);
+
+    if (p->is_left_out == NULL) {
+        p->is_left_out = sl_zalloc(n * sizeof(*p->is_left_out));
+        p->refused = sl_alloc(n * sizeof(*p->refused));
+    }
+    for (size_t i = 0; i < n; i++) {
+        const struct sl_port_failure *why =
+            p->is_left_out[i] ? NULL : failure_of(&p->ports, routes[i]);
+
+        if (why != NULL) {
+            p->is_left_out[i] = true;
+            p->refused[p->n_refused++] = (struct sl_refused_route){i, why->err};
+        }
+    }
+    sl_snapshot_unref(p->snapshot);
+    p->snapshot = sl_snapshot_without(p->given, p->is_left_out);
+}
+
+/* Has the sockets for what goes live. A second look binds anew what the refused routes did not
+ * have alone, and may find that a port has gone meanwhile; each one leaves fewer routes. */
+static int plan_ports(struct publishing *p, bool is_tolerant)
+{
+    struct sl_runtime *rt = p->rt;
+
+    rt->ports.bind_address = rt->settings->bind_address;
+    for (;;) {
+        sl_ports_plan(&p->ports, &rt->ports, p->snapshot, has_quic(rt));
+        if (p->ports.n_failed == 0)
+            return 0;
+        if (!is_tolerant) {
+            p->err = p->ports.failed[0].err;
+            return p->err.code;
+        }
+        leave_out(p);
+        sl_ports_change_clear(&p->ports);
+    }
+}
+
+/* --- delivery --- */
 
 /* Control: one worker runs the snapshot. */
 static void on_delivered(void *arg)
 {
     struct publishing *p = arg;
+    struct sl_published result = {.refused = p->refused, .n_refused = p->n_refused};
 
     if (--p->n_left > 0)
         return;
     sl_runtime_ready(p->rt);
-    p->done(p->arg, NULL);
+    p->done(p->arg, &result);
     free_publishing(p);
 }
 
@@ -92,18 +153,19 @@ static void refuse(void *arg)
 {
     struct publishing *p = arg;
 
-    p->done(p->arg, &p->err);
+    p->done(p->arg, &(struct sl_published){.err = &p->err});
     free_publishing(p);
 }
 
-void sl_publish(void *user, struct sl_snapshot **snapshot,
-                void (*done)(void *arg, const struct sl_err *err), void *arg)
+void sl_publish(void *user, struct sl_snapshot **snapshot, bool is_tolerant,
+                void (*done)(void *arg, const struct sl_published *result), void *arg)
 {
     struct sl_runtime *rt = user;
     struct publishing *p = sl_zalloc(sizeof(*p));
 
     p->rt = rt;
-    p->snapshot = *snapshot;
+    p->given = *snapshot;
+    p->snapshot = sl_snapshot_ref(p->given);
     *snapshot = NULL;
     p->done = done;
     p->arg = arg;
@@ -112,7 +174,7 @@ void sl_publish(void *user, struct sl_snapshot **snapshot,
         sl_loop_post(rt->loop, on_delivered, p);
         return;
     }
-    if (sl_ports_plan(&p->ports, &rt->ports, p->snapshot, has_quic(rt), &p->err) < 0) {
+    if (plan_ports(p, is_tolerant) < 0) {
         sl_loop_post(rt->loop, refuse, p);
         return;
     }
@@ -166,10 +228,10 @@ static int apply_all(struct sl_runtime *rt, struct sl_settings *s, const struct 
     return rc < 0 ? rc : sl_settings_apply(s, rows, n, err);
 }
 
-static void on_published_again(void *arg SL_UNUSED, const struct sl_err *err)
+static void on_published_again(void *arg SL_UNUSED, const struct sl_published *result)
 {
-    if (err != NULL)
-        sl_log_error("HTTP/3 cannot be switched on", sl_f_str("error", err->text));
+    if (result->err != NULL)
+        sl_log_error("HTTP/3 cannot be switched on", sl_f_str("error", result->err->text));
 }
 
 /* QUIC was switched on or off: its ports follow. */
@@ -177,7 +239,7 @@ static void publish_again(struct sl_runtime *rt)
 {
     struct sl_snapshot *snapshot = sl_snapshot_ref(rt->snapshot);
 
-    sl_publish(rt, &snapshot, on_published_again, NULL);
+    sl_publish(rt, &snapshot, false, on_published_again, NULL);
 }
 
 int sl_publish_settings(void *user, const struct sl_setting *rows, size_t n, struct sl_err *err)

@@ -92,8 +92,8 @@ void sl_worker_drain(struct sl_worker *w);
 void sl_runtime_stats(void *user, struct sl_script_stats *out);
 
 /* publish.c: the services of scripts. */
-void sl_publish(void *user, struct sl_snapshot **snapshot,
-                void (*done)(void *arg, const struct sl_err *err), void *arg);
+void sl_publish(void *user, struct sl_snapshot **snapshot, bool is_tolerant,
+                void (*done)(void *arg, const struct sl_published *result), void *arg);
 int sl_publish_settings(void *user, const struct sl_setting *rows, size_t n, struct sl_err *err);
 /* For a worker: puts the reference back on the control thread, which has the time to free thousands
  * of routes. */

@@ -8,6 +8,7 @@ enum kind {
     KIND_IPS,
     KIND_INACTIVITY,
     KIND_TEXT,
+    KIND_ADDRESS,
 };
 
 #define AT(member) offsetof(struct sl_settings, member)
@@ -68,6 +69,7 @@ static const struct row {
     {"quic_qlog_dir", KIND_TEXT, AT(proxy.quic.qlog_dir)},
     {"drain_timeout", KIND_U32, AT(drain_timeout)},
     {"inactivity_timeout", KIND_INACTIVITY, 0},
+    {"bind_address", KIND_ADDRESS, AT(bind_address)},
     {"accept_proxy", KIND_BOOL, AT(proxy.accept_proxy)},
     {"proxy_ips", KIND_IPS, AT(proxy.trusted)},
 };
@@ -143,6 +145,20 @@ static int apply_text(struct sl_settings *s, const struct row *to, const struct 
 
 static int apply_bool(struct sl_settings *s, const struct row *to, const struct sl_setting *row,
                       struct sl_err *err)
+/* An empty one is all of them. */
+static int apply_address(struct sl_settings *s, const struct row *to, const struct sl_setting *row,
+                         struct sl_err *err)
+{
+    struct sl_addr address = {.sa.sa_family = AF_UNSPEC};
+
+    if (row->kind != SL_SETTING_STRING)
+        return wrong(row, "an IP address", err);
+    if (row->strings[0].len > 0 && sl_addr_parse(&address, row->strings[0], 0) < 0)
+        return wrong(row, "an IP address", err);
+    *(struct sl_addr *)(void *)((char *)s + to->offset) = address;
+    return 0;
+}
+
 {
     if (row->kind != SL_SETTING_BOOL)
         return wrong(row, "true or false", err);
@@ -162,6 +178,8 @@ static int apply_row(struct sl_settings *s, const struct sl_setting *row, struct
         return apply_text(s, to, row, err);
     if (to->kind == KIND_BOOL || to->kind == KIND_NOT)
         return apply_bool(s, to, row, err);
+    if (to->kind == KIND_ADDRESS)
+        return apply_address(s, to, row, err);
     return apply_number(s, to, row, err);
 }
 
@@ -179,14 +197,11 @@ void sl_settings_clear(struct sl_settings *s)
 
 static void copy(struct sl_settings *to, const struct sl_settings *from)
 {
-    const struct sl_ip_set *ips = &from->proxy.trusted;
     const char *qlog_dir = from->proxy.quic.qlog_dir;
 
     *to = *from;
     to->proxy.quic.qlog_dir = qlog_dir != NULL ? sl_strndup(qlog_dir, strlen(qlog_dir)) : NULL;
-    to->proxy.trusted.ranges = sl_alloc(ips->n * sizeof(*ips->ranges) + 1);
-    if (ips->n > 0)
-        memcpy(to->proxy.trusted.ranges, ips->ranges, ips->n * sizeof(*ips->ranges));
+    sl_ip_set_copy(&to->proxy.trusted, &from->proxy.trusted);
 }
 
 int sl_settings_apply(struct sl_settings *s, const struct sl_setting *rows, size_t n,

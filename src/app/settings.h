@@ -11,7 +11,8 @@
 /* Of the program around the proxy. */
 struct sl_settings {
     struct sl_proxy_settings proxy;
-    uint32_t drain_timeout; /* ms from SIGTERM to the end of the last connection */
+    uint32_t drain_timeout;      /* ms from SIGTERM to the end of the last connection */
+    struct sl_addr bind_address; /* for the ports of routes; AF_UNSPEC: all */
 };
 
 void sl_settings_init(struct sl_settings *s);

@@ -220,6 +220,16 @@ int sl_ip_set_init(struct sl_ip_set *set, const struct sl_str *texts, size_t n, 
     return 0;
 }
 
+void sl_ip_set_copy(struct sl_ip_set *to, const struct sl_ip_set *from)
+{
+    *to = *from;
+    to->ranges = NULL;
+    if (from->n > 0) {
+        to->ranges = sl_alloc(from->n * sizeof(*to->ranges));
+        memcpy(to->ranges, from->ranges, from->n * sizeof(*to->ranges));
+    }
+}
+
 void sl_ip_set_clear(struct sl_ip_set *set)
 {
     sl_free(set->ranges);

@@ -34,6 +34,7 @@ int sl_ip_range_parse(struct sl_str text, struct sl_ip_range *out, struct sl_err
  */
 int sl_ip_set_init(struct sl_ip_set *set, const struct sl_str *texts, size_t n, const char *path,
                    struct sl_err *err);
+void sl_ip_set_copy(struct sl_ip_set *to, const struct sl_ip_set *from);
 void sl_ip_set_clear(struct sl_ip_set *set);
 bool sl_ip_set_has(const struct sl_ip_set *set, const uint8_t ip[16]);
 

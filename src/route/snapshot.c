@@ -107,6 +107,21 @@ struct sl_snapshot *sl_snapshot_finish(struct sl_snapshot_builder *b)
     return s;
 }
 
+struct sl_snapshot *sl_snapshot_without(const struct sl_snapshot *s, const bool *is_left_out)
+{
+    struct sl_snapshot_builder *b = sl_snapshot_begin(NULL);
+    struct sl_policy *policy = &b->next->policy;
+
+    for (size_t i = 0; i < s->n_routes; i++) {
+        if (!is_left_out[i])
+            append(b, sl_route_ref(s->routes[i]));
+    }
+    *policy = s->policy;
+    sl_ip_set_copy(&policy->access.allow, &s->policy.access.allow);
+    sl_ip_set_copy(&policy->access.block, &s->policy.access.block);
+    return sl_snapshot_finish(b);
+}
+
 void sl_snapshot_abandon(struct sl_snapshot_builder *b)
 {
     sl_snapshot_unref(b->next);

@@ -210,6 +210,9 @@ int sl_snapshot_set_policy(struct sl_snapshot_builder *b, const struct sl_policy
 struct sl_snapshot *sl_snapshot_finish(struct sl_snapshot_builder *b);
 void sl_snapshot_abandon(struct sl_snapshot_builder *b);
 
+/* The same routes and policy, less those that are left out (by their place): one reference. */
+struct sl_snapshot *sl_snapshot_without(const struct sl_snapshot *s, const bool *is_left_out);
+
 struct sl_snapshot *sl_snapshot_ref(struct sl_snapshot *s);
 void sl_snapshot_unref(struct sl_snapshot *s); /* NULL is legal */
 struct sl_route *sl_route_ref(struct sl_route *r);

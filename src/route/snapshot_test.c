@@ -253,6 +253,32 @@ static void the_policy_is_kept(void)
     sl_snapshot_unref(s);
 }
 
+static void routes_can_be_left_out(void)
+{
+    static const struct test_route routes[] = {
+        {.name = "a", .ports = "1"}, {.name = "b", .ports = "2"}, {.name = "c", .ports = "3"}};
+    const struct sl_str block = SL_STR("10.0.0.0/8");
+    const struct sl_policy_spec policy = {
+        .block = &block, .n_block = 1, .max_connections_per_ip = 7};
+    struct sl_snapshot_builder *b = sl_snapshot_begin(NULL);
+    struct sl_snapshot *all, *some;
+    struct sl_route *const *list;
+
+    for (size_t i = 0; i < SL_COUNT(routes); i++)
+        sl_check(test_add(b, &routes[i], NULL) == 0);
+    sl_check(sl_snapshot_set_policy(b, &policy, NULL) == 0);
+    all = sl_snapshot_finish(b);
+    some = sl_snapshot_without(all, (const bool[]){false, true, false});
+    sl_snapshot_unref(all);
+    sl_check(sl_snapshot_routes(some, &list) == 2);
+    sl_check_str(list[0]->name, SL_STR("a"));
+    sl_check_str(list[1]->name, SL_STR("c"));
+    sl_check(sl_snapshot_port(some, 2) == NULL && sl_snapshot_port(some, 3) != NULL);
+    sl_check(!sl_access_allows(&sl_snapshot_policy(some)->access, test_ip("10.0.0.1")));
+    sl_check(sl_snapshot_policy(some)->max_connections_per_ip == 7);
+    sl_snapshot_unref(some);
+}
+
 static void ids_belong_to_equal_targets(void)
 {
     size_t n_known;
@@ -402,6 +428,7 @@ int main(void)
     ports_say_what_is_listened_on();
     a_whole_range_of_ports_is_one_group();
     the_policy_is_kept();
+    routes_can_be_left_out();
     ids_belong_to_equal_targets();
     every_part_of_a_target_counts_for_its_id();
     snapshots_are_freed_by_whoever_is_last();

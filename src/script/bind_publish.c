@@ -20,6 +20,7 @@ struct build {
     struct sl_cert *cert; /* of the route in hand, until a route owns it */
     size_t n_routes, n_new;
     bool takes_notes; /* see add_by_note() */
+    size_t *indexes; /* of the table for each route of the snapshot, from 1; NULL: all or nothing */
 };
 
 static int free_build(lua_State *L)
@@ -34,6 +35,8 @@ static int free_build(lua_State *L)
     EVP_MD_CTX_free(b->digest);
     EVP_MD_free(b->sha256);
     sl_cert_unref(b->cert);
+    sl_free(b->indexes);
+    b->indexes = NULL;
     b->digest = NULL;
     b->sha256 = NULL;
     b->cert = NULL;
@@ -145,15 +148,20 @@ static size_t add_routes(lua_State *L, struct build *b, int refused, struct sl_e
 
     if (n > MAX_ROUTES)
         luaL_error(L, "publish: more than %d routes", MAX_ROUTES);
+    if (refused != 0)
+        b->indexes = sl_alloc((n + 1) * sizeof(*b->indexes));
     for (size_t i = 1; i <= n; i++) {
         lua_rawgeti(L, 1, (int)i);
         luaL_checktype(L, -1, LUA_TTABLE);
-        if (add_route(L, b, lua_gettop(L), err) == 0)
-            b->n_routes++;
-        else if (refused == 0)
-            return i;
-        else
+        if (add_route(L, b, lua_gettop(L), err) < 0) {
+            if (refused == 0)
+                return i;
             note_refused(L, refused, i, err);
+        } else {
+            if (b->indexes != NULL)
+                b->indexes[b->n_routes] = i;
+            b->n_routes++;
+        }
         lua_pop(L, 1);
     }
     return 0;
@@ -181,6 +189,8 @@ struct publishing {
     struct sl_script *script;
     int refused; /* the list in the registry, or LUA_NOREF; gone once the task is */
     size_t n_routes, n_new;
+    size_t *indexes;                    /* as in struct build */
+    const struct sl_published *outcome; /* while the task is resumed */
 };
 
 static void cancel(void *op)
@@ -194,30 +204,36 @@ static void cancel(void *op)
 static int push_result(lua_State *L, void *arg)
 {
     struct publishing *p = arg;
+    const struct sl_published *outcome = p->outcome;
 
     lua_createtable(L, 0, 4);
     if (p->refused != LUA_NOREF) {
         lua_rawgeti(L, LUA_REGISTRYINDEX, p->refused);
         luaL_unref(L, LUA_REGISTRYINDEX, p->refused);
+        for (size_t i = 0; i < outcome->n_refused; i++)
+            note_refused(L, lua_gettop(L), p->indexes[outcome->refused[i].place],
+                         &outcome->refused[i].err);
         lua_setfield(L, -2, "refused");
     }
-    lua_pushinteger(L, (lua_Integer)p->n_routes);
+    lua_pushinteger(L, (lua_Integer)(p->n_routes - outcome->n_refused));
     lua_setfield(L, -2, "routes");
     lua_pushinteger(L, (lua_Integer)p->n_new);
     lua_setfield(L, -2, "compiled");
     return 1;
 }
 
-static void on_published(void *arg, const struct sl_err *err)
+static void on_published(void *arg, const struct sl_published *outcome)
 {
     struct publishing *p = arg;
 
-    if (p->task != NULL && err != NULL) {
+    p->outcome = outcome;
+    if (p->task != NULL && outcome->err != NULL) {
         sl_unref(p->script, p->refused);
-        sl_task_resume_error(p->task, err->text);
+        sl_task_resume_error(p->task, outcome->err->text);
     } else if (p->task != NULL) {
         sl_task_resume(p->task, push_result, p);
     }
+    sl_free(p->indexes);
     sl_free(p);
 }
 
@@ -284,10 +300,16 @@ static int publish(lua_State *L)
         return refuse(L, &err, index);
     refused = keep_refused(L, refused); /* may throw: the last that does */
     p = sl_zalloc(sizeof(*p));
-    *p = (struct publishing){task, sl_script_of(L), refused, b->n_routes, b->n_new};
+    *p = (struct publishing){.task = task,
+                             .script = sl_script_of(L),
+                             .refused = refused,
+                             .n_routes = b->n_routes,
+                             .n_new = b->n_new,
+                             .indexes = b->indexes};
+    b->indexes = NULL;
     snapshot = sl_snapshot_finish(b->builder);
     b->builder = NULL;
-    services->publish(services->user, &snapshot, on_published, p);
+    services->publish(services->user, &snapshot, p->indexes != NULL, on_published, p);
     return sl_task_wait(task, cancel, p);
 }
 

@@ -7,6 +7,9 @@
 static struct sl_snapshot *live;
 static struct sl_err refusal; /* what the workers say to the next publication; empty: nothing */
 static int n_published, exit_code;
+static bool is_tolerant;
+static struct sl_refused_route left_out[4]; /* what they say of some of its routes */
+static size_t n_left_out;
 static char exit_note[256];
 
 /* --- the services of a runtime --- */
@@ -18,15 +21,16 @@ static struct sl_snapshot *snapshot(void *user)
 }
 
 static struct {
-    void (*done)(void *arg, const struct sl_err *err);
+    void (*done)(void *arg, const struct sl_published *result);
     void *arg;
 } pending;
 
-static void publish(void *user, struct sl_snapshot **next,
-                    void (*done)(void *arg, const struct sl_err *err), void *arg)
+static void publish(void *user, struct sl_snapshot **next, bool tolerant,
+                    void (*done)(void *arg, const struct sl_published *result), void *arg)
 {
     (void)user;
     n_published++;
+    is_tolerant = tolerant;
     pending.done = done;
     pending.arg = arg;
     if (refusal.text[0] != '\0') {
@@ -41,12 +45,15 @@ static void publish(void *user, struct sl_snapshot **next,
 /* The workers have answered. */
 static void answer(void)
 {
-    void (*done)(void *arg, const struct sl_err *err) = pending.done;
+    void (*done)(void *arg, const struct sl_published *result) = pending.done;
+    struct sl_published result = {.err = refusal.text[0] != '\0' ? &refusal : NULL,
+                                  .refused = left_out,
+                                  .n_refused = n_left_out};
 
     sl_check(done != NULL);
     pending.done = NULL;
     if (done != NULL)
-        done(pending.arg, refusal.text[0] != '\0' ? &refusal : NULL);
+        done(pending.arg, &result);
 }
 
 static void on_end(void *user, enum sl_script_end end, const char *message)
@@ -235,6 +242,26 @@ static void refused_by_the_world(void)
     refusal.text[0] = '\0';
 }
 
+/* Routes whose ports could not be had are named by their place in the list, like the wrong ones. */
+static void refused_for_its_port(void)
+{
+    left_out[0].place = 0;
+    left_out[1].place = 2;
+    for (n_left_out = 0; n_left_out < 2; n_left_out++)
+        sl_err_set(&left_out[n_left_out].err, SL_E_IN_USE, "port 443: in use");
+    finish(start("local result = assert(routes.publish_good {spec('bad.test', bad),\n"
+                 "  spec('a.test', good), spec('b.test', good), spec('c.test', good)})\n"
+                 "assert(result.routes == 1 and #result.refused == 3)\n"
+                 "assert(result.refused[1].index == 1)\n"
+                 "assert(result.refused[2].index == 2 and result.refused[3].index == 4)\n"
+                 "assert(result.refused[3].error == 'port 443: in use')\n"),
+           1);
+    sl_check(is_tolerant);
+    n_left_out = 0;
+    finish(start("assert(routes.publish_compiled({spec('a.test', good)}, {places = {0}}))\n"), 1);
+    sl_check(!is_tolerant);
+}
+
 /* The answer comes when nobody waits for it any more. */
 static void cancelled(void)
 {
@@ -260,6 +287,7 @@ int main(void)
     noted();
     not_noted();
     refused_by_the_world();
+    refused_for_its_port();
     cancelled();
     sl_snapshot_unref(live);
     return test_end();

@@ -62,6 +62,17 @@ struct sl_script_stats {
     unsigned workers;
 };
 
+/* What became of a publication. */
+struct sl_published {
+    const struct sl_err *err; /* NULL: every worker runs it; else nothing has changed */
+    /* Tolerant: what was left out since a port of it could not be had. */
+    const struct sl_refused_route {
+        size_t place; /* in the snapshot that was given */
+        struct sl_err err;
+    } *refused;
+    size_t n_refused;
+};
+
 /* What the program offers to the bindings of one thread. A NULL function is one that this thread
    does not have; the bindings then throw "… cannot be called on a worker". */
 struct sl_script_services {
@@ -72,10 +83,11 @@ struct sl_script_services {
      * yet. */
     struct sl_snapshot *(*snapshot)(void *user);
     /* Control. Takes the snapshot and nulls the pointer. `done` comes exactly once, later, on this
-       thread: when every worker runs the snapshot (err NULL) or when it was refused (a port in use;
-       the old one stays). It cannot be cancelled: `arg` must live until then. */
-    void (*publish)(void *user, struct sl_snapshot **snapshot,
-                    void (*done)(void *arg, const struct sl_err *err), void *arg);
+       thread: when every worker runs the snapshot, or when it was refused (a port in use; the old
+       one stays). Tolerant: only routes with such a port are refused. It cannot be cancelled: `arg`
+       must live until then. */
+    void (*publish)(void *user, struct sl_snapshot **snapshot, bool is_tolerant,
+                    void (*done)(void *arg, const struct sl_published *result), void *arg);
     /* Control. Sets these data-plane limits, all or none. 0, or SL_E_CONFIG with a sentence that
      * begins at the name. */
     int (*settings)(void *user, const struct sl_setting *settings, size_t n, struct sl_err *err);
