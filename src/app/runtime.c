@@ -1,5 +1,6 @@
 #include "app/runtime.h"
 #include "app/supervisor.h"
+#include "app/tunnels.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -81,7 +82,9 @@ int sl_runtime_load(struct sl_runtime *rt, struct sl_script **out, struct sl_err
                      .publish = sl_publish,
                      .settings = sl_publish_settings,
                      .stats = sl_runtime_stats,
-                     .exit = exit_service},
+                     .exit = exit_service,
+                     /* a check has no worker for them */
+                     .tunnels = rt->opts->is_check ? NULL : &rt->tunnels->services},
     };
 
     return sl_script_load(out, &opts, err);
@@ -260,6 +263,7 @@ static int set_up(struct sl_runtime *rt, struct sl_err *err)
 
     if ((rc = sl_loop_new(&rt->loop)) < 0)
         return sl_err_set(err, rc, "cannot make an event loop");
+    rt->tunnels = sl_tunnels_new(rt);
     sl_timer_init(&rt->drain_timer, rt->loop, on_drain_timeout, rt);
     sl_timer_init(&rt->ready_timer, rt->loop, on_ready_timer, rt);
     sl_trim_start(&rt->trim, rt->loop, count_connections, rt);
@@ -292,6 +296,8 @@ static void tear_down(struct sl_runtime *rt)
 {
     for (unsigned i = 0; i < rt->n_workers; i++)
         sl_worker_stop(&rt->workers[i]);
+    if (rt->tunnels != NULL)
+        sl_tunnels_stop(rt->tunnels);
     for (unsigned i = 0; i < rt->n_workers; i++)
         sl_worker_free(&rt->workers[i]);
     if (rt->loop == NULL)
@@ -307,6 +313,7 @@ static void tear_down(struct sl_runtime *rt)
     sl_timer_clear(&rt->ready_timer);
     sl_trim_stop(&rt->trim);
     sl_loop_free(rt->loop);
+    sl_tunnels_free(rt->tunnels);
     sl_publish_free(rt);
     if (rt->tls != NULL)
         sl_tls_server_free(rt->tls);

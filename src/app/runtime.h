@@ -6,6 +6,7 @@
  * publish.c   snapshots, settings and listeners to every worker
  * ports.c     the sockets that are listened on
  * strays.c    QUIC packets that reach the wrong worker
+ * tunnels.c   edges and hubs
  * trim.c      memory back to the system after a rush
  * reload.c    a changed script in place of the running one
  *
@@ -25,6 +26,7 @@
 #include "net/dns.h"
 
 struct sl_runtime;
+struct sl_tunnels;
 
 struct sl_worker {
     struct sl_runtime *rt;
@@ -64,6 +66,7 @@ struct sl_runtime {
     struct sl_timer drain_timer, ready_timer;
     struct sl_trim trim;
     struct sl_reload *reload;
+    struct sl_tunnels *tunnels;
     uint64_t started_ns;
     int ready_fd, exit_code;
     bool is_ready, is_draining, is_up, is_quic_missing;

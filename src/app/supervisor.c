@@ -19,6 +19,13 @@ struct child {
     uint64_t started_ms;
 };
 
+static unsigned n_crashes; /* a child has the number as it was when it began */
+
+unsigned sl_supervisor_crashes(void)
+{
+    return n_crashes;
+}
+
 static const int watched[] = {SIGCHLD, SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2};
 
 static void watched_set(sigset_t *set)
@@ -150,6 +157,7 @@ int sl_supervise(int (*runtime)(int ready_fd, void *arg), void *arg)
             return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
         if (sl_clock_ns() / 1000000 - c.started_ms > STABLE_MS)
             backoff_ms = BACKOFF_MIN_MS;
+        n_crashes++;
         log_end(&c, status, backoff_ms);
         if (rest(&set, backoff_ms))
             return 0;

@@ -10,6 +10,10 @@
    will (a script's exit(), a signal), whatever its exit code, and is not to be started again. */
 enum { SL_RUNTIME_READY = 'r', SL_RUNTIME_ENDS = 'e' };
 
+/* How many runtimes have crashed before this one, for the runtime process; 0 without a supervisor.
+ */
+unsigned sl_supervisor_crashes(void);
+
 /* Runs `runtime(ready_fd, arg)` in child processes. Returns the exit code of the program. */
 int sl_supervise(int (*runtime)(int ready_fd, void *arg), void *arg);
 

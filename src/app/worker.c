@@ -1,6 +1,6 @@
 #include <signal.h>
 #include <stdio.h>
-#include "app/runtime.h"
+#include "app/tunnels.h"
 #include "base/log.h"
 #include "script/host.h"
 #include "script/library.h"
@@ -77,6 +77,7 @@ static int set_up(struct sl_worker *w)
                                           .worker = w->index - 1,
                                           .forward = sl_stray_forward,
                                           .on_closed = on_quic_closed},
+                                 .find_edge = sl_tunnels_find_edge,
                                  .user = w};
     int rc;
 
@@ -96,6 +97,8 @@ static int set_up(struct sl_worker *w)
 static void tear_down(struct sl_worker *w)
 {
     sl_proxy_free(w->proxy);
+    if (w->index == 1)
+        sl_tunnels_end_there(w->rt->tunnels); /* nobody holds their streams any more */
     sl_script_free(w->next_script);
     sl_script_free(w->script);
     sl_pool_free(w->pool);

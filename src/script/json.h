@@ -31,6 +31,9 @@ int sl_json_decode(lua_State *L, struct sl_str text, int array_mt, struct sl_buf
 /* Appends the text of the value at `value`. 0; or SL_E_CONFIG with a sentence. */
 int sl_json_encode(lua_State *L, int value, int array_mt, struct sl_buf *out, struct sl_err *err);
 
+/* Appends the text in quotes, with escapes; needs no Lua. */
+void sl_json_put_string(struct sl_buf *out, struct sl_str s);
+
 /* Length of the UTF-8 sequence at the front of `s`, 0 when there is none. */
 size_t sl_json_utf8_len(struct sl_str s);
 

@@ -71,7 +71,7 @@ static size_t plain_len(struct sl_str s)
     return n;
 }
 
-static void put_string(struct sl_buf *out, struct sl_str s)
+void sl_json_put_string(struct sl_buf *out, struct sl_str s)
 {
     sl_buf_append(out, "\"", 1);
     while (s.len > 0) {
@@ -178,7 +178,7 @@ static int put_member(struct encoder *e, int key, int depth)
     if (lua_type(e->L, key) != LUA_TSTRING)
         return refuse(e, "a key of an object is a %s, not a string", luaL_typename(e->L, key));
     p = lua_tolstring(e->L, key, &len);
-    put_string(e->out, sl_str(p, len));
+    sl_json_put_string(e->out, sl_str(p, len));
     sl_buf_append(e->out, ":", 1);
     return put_value(e, key + 1, depth);
 }
@@ -218,7 +218,7 @@ static int put_value(struct encoder *e, int at, int depth)
     switch (lua_type(e->L, at)) {
     case LUA_TSTRING:
         p = lua_tolstring(e->L, at, &len);
-        put_string(e->out, sl_str(p, len));
+        sl_json_put_string(e->out, sl_str(p, len));
         return 0;
     case LUA_TNUMBER:
         return put_number(e, lua_tonumber(e->L, at));

@@ -6,9 +6,12 @@
 
 enum { DEFAULT_TIMEOUT_MS = 10 * 1000 };
 
+/* SL_E_REFUSED is the hub's word, and not that of a machine where none listens. */
 static void fail(struct sl_edge_try *t, int code, const char *why)
 {
-    t->handler->on_failed(t, code, why != NULL && why[0] != '\0' ? why : sl_error_text(code));
+    const char *text = why != NULL && why[0] != '\0' ? why : sl_error_text(code);
+
+    t->handler->on_failed(t, code == SL_E_REFUSED ? SL_E_UNREACHABLE : code, text);
 }
 
 /* --- greeting --- */
@@ -33,7 +36,7 @@ static void refused(struct sl_edge_try *t, struct sl_str why)
 {
     char *text = sl_strndup(why.p, SL_MIN(why.len, sizeof(t->err.text) - 1));
 
-    fail(t, SL_E_REFUSED, text);
+    t->handler->on_failed(t, SL_E_REFUSED, text);
     sl_free(text);
 }
 

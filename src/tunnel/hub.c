@@ -149,6 +149,14 @@ struct sl_hub *sl_hub_new(const struct sl_hub_opts *opts)
     return h;
 }
 
+void sl_hub_set_cert(struct sl_hub *h, struct sl_cert *cert)
+{
+    struct sl_cert *before = h->opts.cert;
+
+    h->opts.cert = sl_cert_ref(cert);
+    sl_cert_unref(before);
+}
+
 static void destroy(void *ptr)
 {
     struct sl_hub *h = ptr;

@@ -84,6 +84,8 @@ struct sl_hub *sl_hub_new(const struct sl_hub_opts *opts);
 void sl_hub_free(struct sl_hub *h);
 /* Takes the sockets; -1: none. */
 void sl_hub_listen(struct sl_hub *h, int tcp_fd, int udp_fd);
+/* For handshakes from now on; the hub takes a reference. */
+void sl_hub_set_cert(struct sl_hub *h, struct sl_cert *cert);
 /* From now on. Edges that are not in the table any more, or have another secret, are dropped with
  * their streams; those with a new config get it. */
 void sl_hub_set_edges(struct sl_hub *h, const struct sl_hub_edge_spec *specs, size_t n);
