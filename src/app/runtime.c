@@ -224,17 +224,22 @@ void sl_runtime_worker_up(struct sl_worker *w)
     sl_runtime_start_script(rt);
 }
 
-/* As many descriptors as the system lets us have; a connection needs two. */
+/* As many descriptors as the system lets us have; a connection needs two, a UDP session one. */
 static void raise_limits(struct sl_runtime *rt)
 {
     struct rlimit limit;
+    rlim_t share;
 
+    rt->default_max_udp_sessions = sl_proxy_settings_default.max_udp_sessions;
     if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
         return;
     limit.rlim_cur = limit.rlim_max;
     (void)setrlimit(RLIMIT_NOFILE, &limit);
-    if (limit.rlim_cur != RLIM_INFINITY)
-        rt->default_max_connections = (uint32_t)(limit.rlim_cur / 4 * 3 / SL_MAX(rt->n_workers, 1));
+    if (limit.rlim_cur == RLIM_INFINITY)
+        return;
+    share = limit.rlim_cur / 4 / SL_MAX(rt->n_workers, 1);
+    rt->default_max_connections = (uint32_t)(share * 3);
+    rt->default_max_udp_sessions = (uint32_t)SL_MIN(share, rt->default_max_udp_sessions);
 }
 
 static void watch_signals(struct sl_runtime *rt)

@@ -264,6 +264,11 @@ static size_t write_v1(uint8_t *out, const struct sl_proxy_header *h)
     return (size_t)n;
 }
 
+bool sl_proxy_header_is_v2(const uint8_t *bytes, size_t len)
+{
+    return len >= v2_start.len && memcmp(bytes, v2_start.p, v2_start.len) == 0;
+}
+
 static uint8_t *put16(uint8_t *p, uint16_t value)
 {
     p[0] = (uint8_t)(value >> 8);

@@ -40,6 +40,8 @@ struct sl_proxy_header {
    first byte that is wrong. */
 int sl_proxy_header_parse(const uint8_t *bytes, size_t len, struct sl_proxy_header *out,
                           const char **why);
+/* Does it begin as version 2 does? No packet of QUIC does. */
+bool sl_proxy_header_is_v2(const uint8_t *bytes, size_t len);
 /* Writes a header of version 1 or 2 and returns its length. What version 1 cannot say becomes
  * UNKNOWN. */
 size_t sl_proxy_header_write(uint8_t out[SL_PROXY_HEADER_WRITE_MAX], int version,

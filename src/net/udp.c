@@ -50,6 +50,13 @@ static void set_buffer(int fd, int forced, int plain, int len)
         set_int(fd, SOL_SOCKET, plain, len);
 }
 
+/* Large ones, so that a burst of small datagrams finds room. */
+static void set_buffers(int fd)
+{
+    set_buffer(fd, SO_RCVBUFFORCE, SO_RCVBUF, RECEIVE_BUFFER);
+    set_buffer(fd, SO_SNDBUFFORCE, SO_SNDBUF, SEND_BUFFER);
+}
+
 static void set_options(int fd, const struct sl_addr *at)
 {
     /* An IPv6 socket takes these, too: they hold for the IPv4 that reaches it. */
@@ -66,8 +73,31 @@ static void set_options(int fd, const struct sl_addr *at)
         set_int(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_PROBE);
     }
     set_int(fd, IPPROTO_UDP, UDP_GRO, 1);
-    set_buffer(fd, SO_RCVBUFFORCE, SO_RCVBUF, RECEIVE_BUFFER);
-    set_buffer(fd, SO_SNDBUFFORCE, SO_SNDBUF, SEND_BUFFER);
+    set_buffers(fd);
+}
+
+void sl_socket_allow_fragments(int fd)
+{
+    set_int(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_WANT);
+    set_int(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_WANT);
+}
+
+int sl_socket_connect_udp(int *out, const struct sl_addr *to)
+{
+    int fd = socket(to->sa.sa_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int cause = errno;
+
+    if (fd < 0)
+        return sl_error_from_errno(cause);
+    if (connect(fd, &to->sa, sl_addr_len(to)) < 0) {
+        cause = errno;
+        close(fd);
+        return sl_error_from_errno(cause);
+    }
+    set_int(fd, IPPROTO_UDP, UDP_GRO, 1);
+    set_buffers(fd);
+    *out = fd;
+    return 0;
 }
 
 int sl_socket_bind_udp(int *out, struct sl_addr *at, bool reuseport, struct sl_err *err)
@@ -128,6 +158,12 @@ struct receiving {
     _Alignas(struct cmsghdr) uint8_t control[RECEIVE_BATCH][128];
 };
 
+static void tell_refused(struct sl_udp *u)
+{
+    if (u->handler->on_refused != NULL)
+        u->handler->on_refused(u->user);
+}
+
 static int receive(struct sl_udp *u, struct receiving *r)
 {
     uint8_t *bytes = sl_loop_scratch(u->loop, 4);
@@ -147,7 +183,10 @@ static int receive(struct sl_udp *u, struct receiving *r)
     do {
         n = recvmmsg(u->fd, r->msgs, RECEIVE_BATCH, 0, NULL);
     } while (n < 0 && errno == EINTR);
-    return n; /* an error is of a datagram that we sent once: it says nothing about the socket */
+    /* An error is of a datagram that we sent once: it says nothing about the socket. */
+    if (n < 0 && errno == ECONNREFUSED)
+        tell_refused(u);
+    return n;
 }
 
 static void take_local(const struct sl_udp *u, struct sl_udp_packet *p, const struct cmsghdr *c)
@@ -224,6 +263,7 @@ struct cursor {
     int n, i;
     size_t at;     /* within message `i` */
     bool is_split; /* message `i` goes out one datagram at a time: the kernel refused it whole */
+    bool is_tried; /* the piece met the error of one before it */
 };
 
 struct sending {
@@ -245,6 +285,7 @@ static size_t piece_len(const struct sl_udp *u, const struct cursor *c)
 static void advance(struct cursor *c, size_t len)
 {
     c->at += len;
+    c->is_tried = false;
     if (c->at < c->msgs[c->i].len)
         return;
     c->i++;
@@ -292,6 +333,15 @@ static void add_controls(struct msghdr *h, const struct sl_udp_send *m, size_t l
         add_control(h, IPPROTO_UDP, UDP_SEGMENT, &segment, sizeof(segment));
 }
 
+static void add_remote(const struct sl_udp *u, struct sending *s, const struct sl_addr *remote)
+{
+    struct msghdr *h = &s->msgs[s->n].msg_hdr;
+
+    to_wire(u, &s->to[s->n], remote);
+    h->msg_name = &s->to[s->n];
+    h->msg_namelen = sl_addr_len(&s->to[s->n]);
+}
+
 /* As many of the next pieces as one system call takes. */
 static void fill(const struct sl_udp *u, struct sending *s, struct cursor c)
 {
@@ -301,14 +351,10 @@ static void fill(const struct sl_udp *u, struct sending *s, struct cursor c)
         size_t len = piece_len(u, &c);
 
         s->iov[s->n] = (struct iovec){(uint8_t *)m->bytes + c.at, len};
-        to_wire(u, &s->to[s->n], m->remote);
         *h = (struct msghdr){
-            .msg_name = &s->to[s->n],
-            .msg_namelen = sl_addr_len(&s->to[s->n]),
-            .msg_iov = &s->iov[s->n],
-            .msg_iovlen = 1,
-            .msg_control = s->control[s->n],
-        };
+            .msg_iov = &s->iov[s->n], .msg_iovlen = 1, .msg_control = s->control[s->n]};
+        if (m->remote != NULL)
+            add_remote(u, s, m->remote);
         add_controls(h, m, len);
         advance(&c, len);
     }
@@ -323,6 +369,12 @@ static bool on_refused(struct sl_udp *u, struct cursor *c, int cause, bool *too_
         return true;
     if (cause == EAGAIN)
         return false;
+    if (cause == ECONNREFUSED && !c->is_tried) {
+        /* Of an earlier datagram; this one was not sent. */
+        tell_refused(u);
+        c->is_tried = true;
+        return true;
+    }
     if (len > c->msgs[c->i].segment && (cause == EIO || cause == EINVAL)) {
         /* EIO: the device cannot do it. EINVAL: this message alone, as when its datagrams are
          * longer than the device takes, which their own refusal tells then. */
@@ -367,8 +419,10 @@ static void keep_rest(struct sl_udp *u, const struct cursor *c)
     struct rest *r = sl_alloc(sizeof(*r) + len);
 
     r->msg = *m;
-    r->remote = *m->remote;
-    r->msg.remote = &r->remote;
+    if (m->remote != NULL) {
+        r->remote = *m->remote;
+        r->msg.remote = &r->remote;
+    }
     if (m->local != NULL) {
         r->local = *m->local;
         r->msg.local = &r->local;
@@ -385,8 +439,9 @@ int sl_udp_send(struct sl_udp *u, const struct sl_udp_send *msgs, int n, bool *t
 
     sl_assert(!u->is_freed);
     for (int i = 0; i < n; i++)
-        sl_assert(msgs[i].len <= SL_UDP_SEND_MAX &&
-                  msgs[i].len <= msgs[i].segment * SL_UDP_SEGMENTS_MAX);
+        sl_assert((msgs[i].len == msgs[i].segment || msgs[i].len <= SL_UDP_SEND_MAX) &&
+                  msgs[i].len <= msgs[i].segment * SL_UDP_SEGMENTS_MAX &&
+                  (msgs[i].remote != NULL || msgs[i].ecn == 0));
     if (too_long != NULL)
         *too_long = false;
     if (u->is_full)

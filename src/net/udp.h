@@ -22,14 +22,14 @@ struct sl_udp_packet {
     uint8_t ecn;                  /* 0 to 3 (RFC 3168) */
 };
 
-/* What to send: `len` bytes that are cut into datagrams of `segment` bytes (the last may be
- * shorter). */
+/* What to send: `len` bytes, which may be none, that are cut into datagrams of `segment` bytes (the
+ * last may be shorter). */
 struct sl_udp_send {
-    const struct sl_addr *remote;
-    const struct sl_addr *local; /* source address; NULL: the kernel's choice */
+    const struct sl_addr *remote; /* NULL: whom the socket is connected to */
+    const struct sl_addr *local;  /* source address; NULL: the kernel's choice */
     const uint8_t *bytes;
     size_t len, segment;
-    uint8_t ecn;
+    uint8_t ecn; /* 0 on a connected socket */
 };
 
 struct sl_udp_handler {
@@ -39,15 +39,25 @@ struct sl_udp_handler {
     void (*on_batch)(void *user);
     /* The socket takes datagrams again, after SL_E_AGAIN. */
     void (*on_writable)(void *user);
+    /* A connected socket: nobody listens at the other end, or did not a moment ago. It may come
+     * inside sl_udp_send(), and must leave the socket alone. May be NULL. */
+    void (*on_refused)(void *user);
 };
 
-/* Largest `len` of a sl_udp_send, and most datagrams in it (limits of the kernel's GSO). */
+/* Largest `len` of a sl_udp_send with several datagrams, and most datagrams in it (limits of the
+ * kernel's GSO). */
 enum { SL_UDP_SEND_MAX = 65000, SL_UDP_SEGMENTS_MAX = 64 };
 
 /* Binds, non-blocking, close-on-exec, with ECN and address information switched on, path MTU
  * discovery set to "probe" (never fragment). `at` gets the real port when it was 0. 0, or
  * SL_E_IN_USE, SL_E_DENIED, ... with a sentence. */
 int sl_socket_bind_udp(int *out, struct sl_addr *at, bool reuseport, struct sl_err *err);
+
+/* A connected socket for datagrams of any size: longer ones than the path takes are cut by the
+ * kernel. 0, or SL_E_LIMIT (no descriptor is left), SL_E_UNREACHABLE, ... */
+int sl_socket_connect_udp(int *out, const struct sl_addr *to);
+/* The same for a socket of sl_socket_bind_udp(). */
+void sl_socket_allow_fragments(int fd);
 
 struct sl_udp;
 

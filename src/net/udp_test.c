@@ -114,7 +114,8 @@ static void on_writable(void *user)
     ((struct seen *)user)->n_writable++;
 }
 
-static const struct sl_udp_handler handler = {on_packet, on_batch, on_writable};
+static const struct sl_udp_handler handler = {
+    .on_packet = on_packet, .on_batch = on_batch, .on_writable = on_writable};
 
 static void open_at(struct seen *s, const char *ip)
 {

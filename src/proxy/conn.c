@@ -389,12 +389,7 @@ static bool is_welcome(struct sl_conn *c)
 {
     const struct sl_policy *policy = sl_snapshot_policy(c->proxy->live->snapshot);
 
-    if (!sl_access_allows(&policy->access, c->peer.ip16))
-        return false;
-    if (policy->max_connections_per_ip == 0 && policy->connections_per_minute == 0)
-        return true;
-    c->is_counted = sl_visitor_enter(c->peer.ip16, policy, sl_loop_now_ms(c->proxy->loop));
-    return c->is_counted;
+    return sl_visitor_admit(c->peer.ip16, policy, sl_loop_now_ms(c->proxy->loop), &c->is_counted);
 }
 
 bool sl_conn_set_remote(struct sl_conn *c, const struct sl_addr *remote)

@@ -245,6 +245,8 @@ void sl_quic_end(struct sl_proxy *p);
 /* udp_port.c */
 struct sl_flows *sl_flows_new(struct sl_proxy *p);
 void sl_flows_free(struct sl_flows *f);
+/* The policy has changed: ends those of visitors that are blocked now. */
+void sl_flows_apply_policy(struct sl_flows *f, const struct sl_policy *policy);
 
 /* What http calls (request.c). */
 void sl_request_start(struct sl_exchange *ex);

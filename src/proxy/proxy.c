@@ -11,6 +11,8 @@ const struct sl_proxy_settings sl_proxy_settings_default = {
     .response_timeout = 60000,
     .response_body_timeout = 60000,
     .pipe_timeout = 3600000,
+    .udp_idle_timeout = 60000,
+    .max_udp_sessions = 65536,
     .max_body_hook = 16 << 20,
 };
 
@@ -185,6 +187,7 @@ void sl_proxy_apply_policy(struct sl_proxy *p)
         if (!sl_access_allows(&policy->access, c->peer.ip16))
             sl_conn_close(c);
     }
+    sl_flows_apply_policy(p->flows, policy);
 }
 
 const struct sl_proxy_stats *sl_proxy_stats(const struct sl_proxy *p)

@@ -30,6 +30,9 @@ struct sl_proxy_settings {
     uint32_t pipe_timeout;        /* a raw connection on which nothing moves */
     uint32_t max_connections;     /* per worker; 0: three quarters of the descriptors, shared by the
                                      workers */
+    uint32_t udp_idle_timeout;    /* a UDP session without a datagram */
+    uint32_t max_udp_sessions;    /* per worker; as max_connections, but one quarter and at most
+                                     65536 */
     uint32_t max_body_hook;       /* bytes of a request body that a hook may ask for at most */
     bool no_quic;                 /* "all" means TCP: nothing is announced */
     struct sl_quic_settings quic; /* zero in the default here: see sl_quic_settings_default */
@@ -45,6 +48,12 @@ struct sl_proxy_stats {
     _Atomic uint64_t http2_requests, http3_requests;             /* of `requests` */
     _Atomic uint64_t quic_handshakes;                            /* that led to HTTP/3 */
     _Atomic uint64_t quic_retries, quic_dropped, quic_forwarded; /* packets; up to a second late */
+    _Atomic uint64_t udp_sessions, udp_sessions_total;           /* raw ones: now, and ever */
+    _Atomic uint64_t udp_evicted;                                /* of them, for want of room */
+    _Atomic uint64_t udp_dropped, udp_refused; /* datagrams; refused: ICMP of targets */
+    /* Datagrams of trusted peers: those that nothing named a visitor for, and headers that said
+     * what was known. */
+    _Atomic uint64_t proxy_missing, proxy_repeated;
 };
 
 /* QUIC, for a proxy that is one of several workers. */

@@ -120,6 +120,18 @@ bool sl_visitor_enter(const uint8_t ip[16], const struct sl_policy *policy, uint
     return ok;
 }
 
+bool sl_visitor_admit(const uint8_t ip[16], const struct sl_policy *policy, uint64_t now_ms,
+                      bool *is_counted)
+{
+    *is_counted = false;
+    if (!sl_access_allows(&policy->access, ip))
+        return false;
+    if (policy->max_connections_per_ip == 0 && policy->connections_per_minute == 0)
+        return true;
+    *is_counted = sl_visitor_enter(ip, policy, now_ms);
+    return *is_counted;
+}
+
 void sl_visitor_leave(const uint8_t ip[16])
 {
     struct shard *s = shard_of(ip);

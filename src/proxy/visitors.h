@@ -7,6 +7,10 @@
 
 #include "route/access.h"
 
+/* May this visitor connect, by the access lists of the policy and by its limits? `*is_counted`: the
+ * caller owes one sl_visitor_leave(). */
+bool sl_visitor_admit(const uint8_t ip[16], const struct sl_policy *policy, uint64_t now_ms,
+                      bool *is_counted);
 /* Counts a new connection. True: within the limits of the policy; the caller owes one
  * sl_visitor_leave(). */
 bool sl_visitor_enter(const uint8_t ip[16], const struct sl_policy *policy, uint64_t now_ms);
