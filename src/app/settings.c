@@ -69,9 +69,9 @@ static const struct row {
     {"quic_gso", KIND_NOT, AT(proxy.quic.no_gso)},
     {"quic_pmtud", KIND_NOT, AT(proxy.quic.no_pmtud)},
     {"quic_qlog_dir", KIND_TEXT, AT(proxy.quic.qlog_dir)},
+    {"bind_address", KIND_ADDRESS, AT(bind_address)},
     {"drain_timeout", KIND_U32, AT(drain_timeout)},
     {"inactivity_timeout", KIND_INACTIVITY, 0},
-    {"bind_address", KIND_ADDRESS, AT(bind_address)},
     {"accept_proxy", KIND_BOOL, AT(proxy.accept_proxy)},
     {"proxy_ips", KIND_IPS, AT(proxy.trusted)},
 };
@@ -145,8 +145,6 @@ static int apply_text(struct sl_settings *s, const struct row *to, const struct 
     return 0;
 }
 
-static int apply_bool(struct sl_settings *s, const struct row *to, const struct sl_setting *row,
-                      struct sl_err *err)
 /* An empty one is all of them. */
 static int apply_address(struct sl_settings *s, const struct row *to, const struct sl_setting *row,
                          struct sl_err *err)
@@ -161,6 +159,8 @@ static int apply_address(struct sl_settings *s, const struct row *to, const stru
     return 0;
 }
 
+static int apply_bool(struct sl_settings *s, const struct row *to, const struct sl_setting *row,
+                      struct sl_err *err)
 {
     if (row->kind != SL_SETTING_BOOL)
         return wrong(row, "true or false", err);
@@ -178,10 +178,10 @@ static int apply_row(struct sl_settings *s, const struct sl_setting *row, struct
         return apply_ips(s, row, err);
     if (to->kind == KIND_TEXT)
         return apply_text(s, to, row, err);
-    if (to->kind == KIND_BOOL || to->kind == KIND_NOT)
-        return apply_bool(s, to, row, err);
     if (to->kind == KIND_ADDRESS)
         return apply_address(s, to, row, err);
+    if (to->kind == KIND_BOOL || to->kind == KIND_NOT)
+        return apply_bool(s, to, row, err);
     return apply_number(s, to, row, err);
 }
 
