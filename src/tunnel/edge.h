@@ -52,8 +52,8 @@ struct sl_edge_terms {
 struct sl_edge_handler {
     /* The hub's line, without its end: sl_edge_accept() or sl_edge_hang_up() is awaited. */
     void (*on_answer)(void *user, struct sl_str line);
-    /* The attempt is over: nobody there, SL_E_TLS, SL_E_REFUSED (by the hub; `why` is its word),
-     * SL_E_TIMEOUT, … */
+    /* The attempt is over: nobody there, SL_E_TLS, SL_E_REFUSED (by the hub alone; `why` is its
+     * word), SL_E_TIMEOUT, … */
     void (*on_failed)(void *user, int code, const char *why);
     /* Streams move. `resumed`: those of before go on. */
     void (*on_up)(void *user, bool resumed);

@@ -413,4 +413,12 @@ static inline void say(struct holder *h, const char *text, bool fin)
     (void)sl_stream_write1(h->stream, text, strlen(text), fin);
 }
 
+static inline struct sl_hub_stats stats_of_hub(void)
+{
+    struct sl_hub_stats stats;
+
+    sl_hub_stats(hub, &stats);
+    return stats;
+}
+
 #endif

@@ -189,12 +189,4 @@ static inline bool raw_is_over(const struct raw *r)
     return r->got_fin || r->code != 0;
 }
 
-static inline struct sl_hub_stats stats_of_hub(void)
-{
-    struct sl_hub_stats stats;
-
-    sl_hub_stats(hub, &stats);
-    return stats;
-}
-
 #endif
