@@ -3,6 +3,7 @@
  * supervisor or one command.
  */
 #include <stdio.h>
+#include "app/command.h"
 #include "app/health.h"
 #include "app/runtime.h"
 #include "app/supervisor.h"
@@ -35,6 +36,8 @@ int main(int argc, char **argv)
         return run(&o);
     case SL_COMMAND_HEALTH:
         return sl_health(o.script);
+    case SL_COMMAND_TOKEN:
+        return sl_command_run("token", o.args);
     case SL_COMMAND_VERSION:
         puts("sluice " SLUICE_VERSION);
         return 0;

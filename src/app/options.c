@@ -7,6 +7,9 @@ const char sl_usage[] =
     "                  [--log-format json|human] [--no-supervisor] [script arguments]\n"
     "       sluice check SCRIPT [script arguments]\n"
     "       sluice health URL\n"
+    "       sluice token encode --hub-host HOST --edge-id ID --secret SECRET\n"
+    "                  [--hub-port PORT] [--fingerprint HEX]\n"
+    "       sluice token decode TOKEN\n"
     "       sluice version\n";
 
 static int parse_workers(struct sl_options *o, const char *value, struct sl_err *err)
@@ -103,11 +106,11 @@ int sl_options_parse(struct sl_options *o, int argc, char **argv, struct sl_err 
         const char *name;
         enum sl_command command;
         const char *wants;
-    } commands[] = {
-        {"run", SL_COMMAND_RUN, "a script"},     {"check", SL_COMMAND_CHECK, "a script"},
-        {"health", SL_COMMAND_HEALTH, "a URL"},  {"version", SL_COMMAND_VERSION, NULL},
-        {"--version", SL_COMMAND_VERSION, NULL}, {"help", SL_COMMAND_HELP, NULL},
-        {"--help", SL_COMMAND_HELP, NULL},       {"-h", SL_COMMAND_HELP, NULL}};
+    } commands[] = {{"run", SL_COMMAND_RUN, "a script"},    {"check", SL_COMMAND_CHECK, "a script"},
+                    {"health", SL_COMMAND_HEALTH, "a URL"}, {"token", SL_COMMAND_TOKEN, NULL},
+                    {"version", SL_COMMAND_VERSION, NULL},  {"--version", SL_COMMAND_VERSION, NULL},
+                    {"help", SL_COMMAND_HELP, NULL},        {"--help", SL_COMMAND_HELP, NULL},
+                    {"-h", SL_COMMAND_HELP, NULL}};
 
     *o = (struct sl_options){.log_level = SL_LOG_INFO};
     for (size_t i = 0; argc > 1 && i < SL_COUNT(commands); i++) {
@@ -115,6 +118,7 @@ int sl_options_parse(struct sl_options *o, int argc, char **argv, struct sl_err 
             continue;
         o->command = commands[i].command;
         o->is_check = o->command == SL_COMMAND_CHECK;
+        o->args = (const char *const *)argv + 2;
         if (commands[i].wants == NULL)
             return 0;
         if (argc < 3)

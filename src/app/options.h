@@ -12,13 +12,14 @@ enum sl_command {
     SL_COMMAND_CHECK,
     SL_COMMAND_VERSION,
     SL_COMMAND_HEALTH,
+    SL_COMMAND_TOKEN,
     SL_COMMAND_HELP
 };
 
 struct sl_options {
     enum sl_command command;
     const char *script;      /* run, check; health: the URL */
-    const char *const *args; /* of the script, ends with NULL */
+    const char *const *args; /* of the script or the command, ends with NULL */
     unsigned n_workers;      /* 0: one for each processor */
     bool is_check;           /* "--check" among the script's arguments, or the command check */
     bool no_supervisor;

@@ -133,8 +133,7 @@ static char *dup_dir(const char *path)
     return slash == path ? sl_strdup("/") : sl_strndup(path, (size_t)(slash - path));
 }
 
-/* That of the checkout this was built in while it is there, else of the installation. */
-static const char *default_lua_dir(void)
+const char *sl_script_lua_dir(void)
 {
     return access(SLUICE_SOURCE_DIR "/lua/sluice/api.lua", R_OK) == 0 ? SLUICE_SOURCE_DIR "/lua"
                                                                       : SLUICE_DATA_DIR "/lua";
@@ -164,7 +163,7 @@ static struct sl_script *new_script(const struct sl_script_opts *opts)
     s->is_check = opts->is_check;
     s->path = sl_strdup(opts->path);
     s->dir = dup_dir(opts->path);
-    s->lua_dir = sl_strdup(opts->lua_dir != NULL ? opts->lua_dir : default_lua_dir());
+    s->lua_dir = sl_strdup(opts->lua_dir != NULL ? opts->lua_dir : sl_script_lua_dir());
     s->args = dup_args(opts->args);
     sl_list_init(&s->owned);
     sl_tasks_init(s);

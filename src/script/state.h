@@ -111,6 +111,10 @@ struct sl_script_opts {
     struct sl_script_services services;
 };
 
+/* The folder of the library: that of the checkout this was built in while it is there, else of the
+ * installation. */
+const char *sl_script_lua_dir(void);
+
 /* Loads and checks the script; runs its body under the budget of a control task. 0, or SL_E_SCRIPT
    with a sentence that begins with file:line where there is one; `*out` is then untouched. */
 int sl_script_load(struct sl_script **out, const struct sl_script_opts *opts, struct sl_err *err);
