@@ -340,7 +340,8 @@ describe("routes.compile", function()
       local r = with_match { protocol = "udp" }
       r.action.udp = { quic = { altSvcPort = 1 }, sessionTimeout = 5 }
       assert.same({
-        "routes[0].action.udp.sessionTimeout: ignored: is the same for all routes in this version",
+        "routes[0].action.udp.sessionTimeout: ignored: is for all routes together: "
+          .. "see udp_idle_timeout in the limits of the script",
         "routes[0].action.udp.quic: has no effect: datagrams are passed on as they are",
       }, select(2, compiled(r)).warnings)
     end)

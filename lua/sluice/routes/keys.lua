@@ -43,12 +43,13 @@ keys.action = {
   headers = refuse "belongs to the route: headers",
 }
 
-local no_udp = ignore "is the same for all routes in this version"
 local for_all = "is for all routes together: see %s in the limits of the script"
 
 keys.udp = {
   quic = true,
-  sessionTimeout = no_udp, maxSessionsPerIP = no_udp, maxDatagramSize = no_udp,
+  sessionTimeout = ignore(for_all:format "udp_idle_timeout"),
+  maxSessionsPerIP = ignore(for_all:format "max_udp_sessions"),
+  maxDatagramSize = ignore "datagrams of any size are passed on",
 }
 
 keys.quic = {
