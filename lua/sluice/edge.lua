@@ -248,7 +248,7 @@ function edge:status()
   local shown = {
     running = not self._is_closed,
     connected = self:is_connected(),
-    publicIp = self._stun and self._stun.public_ip,
+    publicIp = self._stun and self._stun.public_ip or sluice.json.null,
     activeStreams = 0,
     listenPorts = sluice.json.array(self._assigned.tcp),
     listenPortsUdp = sluice.json.array(self._assigned.udp),

@@ -282,7 +282,7 @@ function hub:status()
     targetHost = self._settings.target_host,
     fingerprint = self._pin and self:fingerprint(),
     connectedEdges = connected(of_tunnels.edges),
-    edges = #self._edges,
+    edges = #self._edges, edgesUp = of_tunnels.edges_up,
     accepted = of_tunnels.accepted, refused = of_tunnels.refused, dropped = of_tunnels.dropped,
   }
 end

@@ -163,14 +163,6 @@ describe("an edge", function()
     return list
   end
 
-  local function names_of(list)
-    local names = {}
-    for i, event in ipairs(list) do
-      names[i] = event.event
-    end
-    return names
-  end
-
   local function transports()
     local list = {}
     for i, attempt in ipairs(main.connects) do
@@ -191,9 +183,8 @@ describe("an edge", function()
     local attempt = main.connects[1]
     assert.same({ "hub.example", 8443, "e1", "s3cret", "quic", 5 }, { attempt.host,
       attempt.port, attempt.id, attempt.secret, attempt.transport, attempt.timeout })
-    assert.same({ "tunnelConnected", "portsAssigned" }, names_of(events))
-    assert.same({ 80, 443 }, events[2].listenPorts)
-    assert.same({ 443 }, events[2].listenPortsUdp)
+    assert.same({ { event = "portsAssigned", listenPorts = { 80, 443 },
+      listenPortsUdp = { 443 } } }, events)
   end)
 
   it("has the routes of the operator first", function()
@@ -331,7 +322,6 @@ describe("an edge", function()
       end
     end
     assert.same({ 1, 3, 7, 15, 31, 61, 91, 121 }, times)
-    assert.equal("tunnelDisconnected", events[3].event)
   end)
 
   it("waits a little more or less than others", function()

@@ -305,8 +305,8 @@ describe("a hub", function()
       transport = "quic", rtt_ms = 1.5 }
     tunnels.status = { accepted = 3, refused = 2, dropped = 1, edges_up = 1 }
     local shown = now(function() return service:status() end)
-    assert.same({ true, 8443, 3, 2, 1 }, { shown.running, shown.tunnelPort, shown.accepted,
-      shown.refused, shown.dropped })
+    assert.same({ true, 8443, 3, 2, 1, 1 }, { shown.running, shown.tunnelPort, shown.accepted,
+      shown.refused, shown.dropped, shown.edgesUp })
     local one = shown.connectedEdges[1]
     assert.same({ "a", 1700000000, 2, "quic", 1.5 },
       { one.edgeId, one.connectedAt, one.activeStreams, one.transport, one.rttMs })

@@ -7,7 +7,6 @@
 -- QUIC that does not come up although TLS then does is left alone for five minutes: whoever
 -- reconnects on a network that blocks UDP must not lose 5 s each time.
 
-local events = require "sluice.tunnel.events"
 local ports = require "sluice.tunnel.ports"
 local sluice = require "sluice"
 
@@ -105,19 +104,15 @@ local function take_config(self, text)
   take_ports(self, assigned, odd)
 end
 
--- Up and down.
+-- Up and down, which the tunnel itself logs and tells on the bus.
 
-local function go_up(self, hub, transport, resumed)
+local function go_up(self, hub, transport)
   self.hub, self.is_up, self.transport, self._up_since = hub, true, transport, sluice.now()
   self._told = nil
   if self._give_up_timer then
     self._give_up_timer:cancel()
     self._give_up_timer = nil
   end
-  sluice.log.info("the tunnel is up", { hub = hub.label, transport = transport, edge = hub.id,
-    streams_go_on = resumed == true })
-  events.publish("tunnelConnected", { hub = hub.label, transport = transport,
-    resumed = resumed == true })
 end
 
 -- Streams wait for the next link, but not for ever.
@@ -130,17 +125,15 @@ local function plan_to_give_up(self)
   end)
 end
 
-local function go_down(self, why)
+local function go_down(self)
   self.is_up, self.transport = false, nil
   if sluice.now() - self._up_since >= healthy_after then
     self._failures = 0
   end
-  sluice.log.warn("the tunnel is down", { hub = self.hub.label, error = why })
-  events.publish("tunnelDisconnected", { hub = self.hub.label, error = why })
   plan_to_give_up(self)
 end
 
--- One try. What was assigned, and whether the streams go on; or nil and why not.
+-- One try. True; or nil, why not, and "refused" when the hub has said so.
 local function try(self, hub, transport)
   local line, err, kind = self._edge:connect {
     host = hub.host, port = hub.port, id = hub.id, secret = hub.secret, transport = transport,
@@ -155,11 +148,11 @@ local function try(self, hub, transport)
     self._edge:hang_up()
     return nil, odd
   end
-  local ok, resumed = self._edge:accept { ticket = assigned.ticket }
+  local ok, why = self._edge:accept { ticket = assigned.ticket }
   if not ok then
-    return nil, resumed
+    return nil, why
   end
-  go_up(self, hub, transport, resumed)
+  go_up(self, hub, transport)
   take_ports(self, assigned, odd)
   return true
 end
@@ -223,15 +216,12 @@ local function connect(self)
   end
 end
 
--- Until the link is lost; why.
+-- Until the link is lost.
 local function serve(self)
-  while true do
-    local kind, detail = self._edge:event()
-    if kind == "config" then
-      take_config(self, detail)
-    else
-      return detail
-    end
+  local kind, detail = self._edge:event()
+  while kind == "config" do
+    take_config(self, detail)
+    kind, detail = self._edge:event()
   end
 end
 
@@ -239,7 +229,8 @@ end
 function link:run()
   while not self._is_closed do
     if self.is_up or connect(self) then
-      go_down(self, serve(self))
+      serve(self)
+      go_down(self)
     end
     if not self._is_closed then
       sluice.sleep(link.backoff(self._failures, self._random))
