@@ -5,7 +5,7 @@
  */
 #include <unistd.h>
 #include "http/h3_server.h"
-#include "proxy/internal.h"
+#include "proxy/udp.h"
 
 enum { COUNT_MS = 1000 };
 
@@ -80,6 +80,60 @@ void sl_conn_leave_quic(struct sl_conn *c)
     c->quic = NULL;
 }
 
+/* --- visitors whom a proxy in front of us has named --- */
+
+static uint64_t now(const struct sl_conn *c)
+{
+    return sl_loop_now_ms(c->proxy->loop);
+}
+
+void sl_conn_forget_name(struct sl_conn *c)
+{
+    if (c->is_named)
+        sl_named_leave(&c->source, c->port, now(c));
+    c->is_named = false;
+}
+
+/* Who it is that comes from `source`: sets `*visitor`. False: a proxy has not said so. */
+static bool find_visitor(struct sl_conn *c, const struct sl_addr *source, struct sl_addr *visitor)
+{
+    struct sl_proxy_header header;
+
+    *visitor = *source;
+    if (!sl_header_is_due(c->proxy, source))
+        return true;
+    if (!sl_named_enter(source, c->port, now(c), &header))
+        return false;
+    sl_conn_forget_name(c);
+    c->is_named = true;
+    c->source = *source;
+    if (header.has_addresses) {
+        sl_addr_from_ip16(visitor, header.from, header.from_port);
+        sl_addr_from_ip16(&c->peer.local, header.to, header.to_port);
+    }
+    return true;
+}
+
+static size_t on_header(void *user, const struct sl_addr *remote, const uint8_t *bytes, size_t len)
+{
+    struct sl_quic_listener *l = user;
+    enum sl_naming naming;
+
+    return sl_header_take(l->proxy, l->port, remote, &(struct sl_datagrams){bytes, len, len},
+                          &naming);
+}
+
+static bool may_begin(void *user, const struct sl_addr *remote)
+{
+    struct sl_quic_listener *l = user;
+    struct sl_proxy *p = l->proxy;
+
+    if (!sl_header_is_due(p, remote) || sl_named_has(remote, l->port, sl_loop_now_ms(p->loop)))
+        return true;
+    sl_stat_add(&p->stats.proxy_missing, 1);
+    return false;
+}
+
 /* --- accepting --- */
 
 static int on_accept(void *user, struct sl_quic_conn *quic)
@@ -87,6 +141,7 @@ static int on_accept(void *user, struct sl_quic_conn *quic)
     struct sl_quic_listener *l = user;
     struct sl_conn *c =
         l->is_closing ? NULL : sl_conn_new(l->proxy, SL_TRANSPORT_UDP, l->port, &quic->remote);
+    struct sl_addr visitor;
     const char *why;
 
     if (c == NULL)
@@ -98,7 +153,8 @@ static int on_accept(void *user, struct sl_quic_conn *quic)
     c->peer.is_tls = c->peer.is_quic = true;
     c->is_trusted = !l->proxy->settings->accept_proxy &&
                     sl_ip_set_has(&l->proxy->settings->trusted, c->peer.ip16);
-    if ((why = sl_conn_admit(c, &quic->remote)) != NULL) {
+    why = find_visitor(c, &quic->remote, &visitor) ? sl_conn_admit(c, &visitor) : "no PROXY header";
+    if (why != NULL) {
         sl_conn_fail(c, "accepting", why);
         return SL_E_DENIED;
     }
@@ -111,8 +167,10 @@ static int on_accept(void *user, struct sl_quic_conn *quic)
 void sl_conn_migrated(const struct sl_peer *peer, const struct sl_addr *remote)
 {
     struct sl_conn *c = peer->user;
+    struct sl_addr visitor;
 
-    if (!sl_conn_set_remote(c, remote))
+    /* A header that got lost says nothing about him, who goes on under the name that he has. */
+    if (find_visitor(c, remote, &visitor) && !sl_conn_set_remote(c, &visitor))
         sl_conn_close(c);
 }
 
@@ -204,7 +262,9 @@ void sl_proxy_listen_quic(struct sl_proxy *p, int fd, uint16_t port)
                                          .worker = p->quic.worker,
                                          .tls = p->quic.tls,
                                          .server = &server,
-                                         .forward = forward};
+                                         .forward = forward,
+                                         .on_header = on_header,
+                                         .may_begin = may_begin};
 
     if (l != NULL) { /* it still had connections; `fd` is the same socket */
         l->is_closing = false;

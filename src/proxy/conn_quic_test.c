@@ -1,10 +1,13 @@
 /* QUIC connections in the proxy: who may come in, and what becomes of them. What they carry is
  * tested in http/ and quic/. */
+#include <arpa/inet.h>
 #include <fcntl.h>
 #include <unistd.h>
 #include "net/udp.h"
 #include "proxy/internal.h"
+#include "proxy/named.h"
 #include "proxy/test_world.h"
+#include "quic/internal.h"
 #include "quic/test_app.h"
 
 enum { REFUSED = 0x2 /* RFC 9000, 20.1 */, MAX_REBINDS = 64 };
@@ -19,7 +22,7 @@ static struct sl_quic_tls *server_tls, *client_tls;
 static struct sl_quic_endpoint *ours;
 static struct test_peer c;
 static int n_closed_ports;
-static uint16_t seen_port;
+static struct sl_addr seen; /* the visitor of the last request */
 
 /* --- the rig --- */
 
@@ -53,10 +56,10 @@ static void add_route(void)
               &o, "a.example");
 }
 
-static void keep_port(struct world *world, struct sl_exchange *ex)
+static void keep_visitor(struct world *world, struct sl_exchange *ex)
 {
     (void)world;
-    seen_port = sl_addr_port(&ex->peer->remote);
+    seen = ex->peer->remote;
 }
 
 static void begin_with(void (*forward)(void *, unsigned, uint16_t, const struct sl_udp_packet *))
@@ -70,7 +73,7 @@ static void begin_with(void (*forward)(void *, unsigned, uint16_t, const struct 
                              .tls = server_tls, .forward = forward, .on_closed = on_port_closed});
     w.settings.quic = sl_quic_settings_default;
     world_settings_changed(&w);
-    w.on_request_hook = keep_port;
+    w.on_request_hook = keep_visitor;
     origin_begin(&o, w.loop);
     o.answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
     n_closed_ports = 0;
@@ -323,12 +326,12 @@ static void a_client_moves_between_workers(void)
     ask();
     n_forwarded = 0;
     for (int i = 0; i < MAX_REBINDS && n_forwarded == 0; i++) {
-        before = seen_port;
+        before = sl_addr_port(&seen);
         sl_assert(sl_quic_rebind(c.conn) == 0);
         ask();
-        for (int k = 0; k < MAX_REBINDS && seen_port == before; k++)
+        for (int k = 0; k < MAX_REBINDS && sl_addr_port(&seen) == before; k++)
             ask(); /* until the new path is validated: rules see the old address */
-        sl_check(seen_port != before);
+        sl_check(sl_addr_port(&seen) != before);
     }
     sl_check(n_forwarded > 0 && c.n_closed == 0);
     sl_check(sl_proxy_stats(w.proxy)->quic_handshakes + sl_proxy_stats(other)->quic_handshakes ==
@@ -337,8 +340,188 @@ static void a_client_moves_between_workers(void)
     end();
 }
 
+/* --- behind a proxy that names its visitors --- */
+
+static const struct sl_str loopback = {"127.0.0.0/8", 11};
+
+static void begin_behind_proxy(const struct sl_str *trusted)
+{
+    begin_with(NULL);
+    w.settings.accept_proxy = true;
+    sl_assert(sl_ip_set_init(&w.settings.trusted, trusted, 1, "trusted", NULL) == 0);
+    world_settings_changed(&w);
+    world_publish(&w);
+    world_hooks_on(&w, SL_HOOK_REQUEST);
+}
+
+static void end_behind_proxy(void)
+{
+    end();
+    sl_ip_set_clear(&w.settings.trusted);
+}
+
+static size_t make_header(uint8_t *out, const char *visitor, bool is_datagram)
+{
+    struct sl_proxy_header header = {.has_addresses = true,
+                                     .is_datagram = is_datagram,
+                                     .from = {[10] = 0xff, 0xff},
+                                     .to = {[10] = 0xff, 0xff, 10, 0, 0, 1},
+                                     .from_port = 4711,
+                                     .to_port = 443};
+
+    sl_assert(inet_pton(AF_INET, visitor, header.from + 12) == 1);
+    return sl_proxy_header_write(out, 2, &header);
+}
+
+/* From where the packets of our connections come. */
+static void send_from_client(const uint8_t *bytes, size_t len)
+{
+    struct sl_addr to;
+    struct sl_udp_send msg = {.remote = &to, .bytes = bytes, .len = len, .segment = len};
+
+    sl_assert(sl_addr_parse(&to, SL_STR("127.0.0.1"), w.ports[0]) == 0);
+    sl_check(ours->wire->ops->send(ours->wire, &msg, 1) == 1);
+}
+
+static void name_visitor(const char *visitor)
+{
+    uint8_t bytes[SL_PROXY_HEADER_WRITE_MAX];
+
+    send_from_client(bytes, make_header(bytes, visitor, true));
+}
+
+static bool saw(const char *visitor)
+{
+    char ip[SL_ADDR_TEXT_LEN];
+
+    return strcmp(sl_addr_ip(&seen, ip), visitor) == 0;
+}
+
+static void a_header_names_the_visitor(void)
+{
+    begin_behind_proxy(&loopback);
+    name_visitor("203.0.113.9");
+    open_conn();
+    ask();
+    sl_check(saw("203.0.113.9") && sl_addr_port(&seen) == 4711);
+    sl_check(origin_got(&o, 0, "X-Forwarded-For: 203.0.113.9\r\n"));
+    name_visitor("203.0.113.9"); /* some say it each time */
+    ask();
+    sl_check(sl_proxy_stats(w.proxy)->proxy_repeated == 1 && c.n_closed == 0);
+    end_behind_proxy();
+}
+
+/* One header is for every connection from there, also when the address has to be proven. */
+static void a_header_outlives_a_connection(void)
+{
+    struct test_peer second;
+
+    begin_behind_proxy(&loopback);
+    w.settings.quic.retry_above = 0;
+    world_settings_changed(&w);
+    name_visitor("203.0.113.9");
+    open_conn();
+    ask();
+    sl_quic_close(c.conn, 0x100, "");
+    run_until(w.loop, world_active(&w) == 0);
+    sl_loop_skip(w.loop, SL_NAMED_IDLE_MS - 1000);
+    dial(&second);
+    run_until(w.loop, second.n_done + second.n_closed > 0);
+    sl_check(second.n_done == 1 && sl_proxy_stats(w.proxy)->proxy_missing == 0);
+    end_behind_proxy();
+    test_peer_clear(&second);
+}
+
+static void without_a_header_nobody_comes_in(void)
+{
+    begin_behind_proxy(&loopback);
+    dial(&c);
+    run_until(w.loop, sl_proxy_stats(w.proxy)->proxy_missing > 0);
+    sl_check(world_active(&w) == 0);
+    name_visitor("203.0.113.9"); /* it had been late: the client tries again */
+    run_until(w.loop, c.n_done + c.n_closed > 0);
+    sl_check(c.n_done == 1);
+    ask();
+    sl_check(saw("203.0.113.9"));
+    end_behind_proxy();
+}
+
+static void the_policy_is_about_the_visitor(void)
+{
+    static const struct sl_str blocked = {"203.0.113.9", 11};
+
+    begin_behind_proxy(&loopback);
+    add_route();
+    w.policy = (struct sl_policy_spec){.block = &blocked, .n_block = 1};
+    world_publish(&w);
+    name_visitor("203.0.113.9");
+    dial(&c);
+    expect_refusal(&c);
+    test_peer_clear(&c);
+    name_visitor("203.0.113.10");
+    open_conn();
+    ask();
+    end_behind_proxy();
+}
+
+static void strangers_name_nobody(void)
+{
+    static const struct sl_str elsewhere = {"192.0.2.1", 9};
+
+    begin_behind_proxy(&elsewhere);
+    name_visitor("203.0.113.9");
+    open_conn();
+    ask();
+    sl_check(saw("127.0.0.1") && sl_proxy_stats(w.proxy)->udp_dropped == 1);
+    end_behind_proxy();
+}
+
+/* Too short, about a stream, or no version of ours. */
+static void wrong_headers_name_nobody(void)
+{
+    uint8_t bytes[SL_PROXY_HEADER_WRITE_MAX];
+    size_t len;
+
+    begin_behind_proxy(&loopback);
+    len = make_header(bytes, "203.0.113.9", true);
+    send_from_client(bytes, len - 1);
+    bytes[12] = 0x31;
+    send_from_client(bytes, len);
+    send_from_client(bytes, make_header(bytes, "203.0.113.9", false));
+    run_until(w.loop, sl_proxy_stats(w.proxy)->udp_dropped == 3);
+    dial(&c);
+    run_until(w.loop, sl_proxy_stats(w.proxy)->proxy_missing > 0);
+    end_behind_proxy();
+}
+
+static void the_visitor_moves(void)
+{
+    begin_behind_proxy(&loopback);
+    name_visitor("203.0.113.9");
+    open_conn();
+    ask();
+    sl_assert(sl_quic_rebind(c.conn) == 0);
+    for (int k = 0; k < MAX_REBINDS; k++) {
+        ask();
+        sl_check(saw("203.0.113.9")); /* nobody has said otherwise */
+    }
+    sl_assert(sl_quic_rebind(c.conn) == 0);
+    name_visitor("203.0.113.77");
+    for (int k = 0; k < MAX_REBINDS && !saw("203.0.113.77"); k++)
+        ask();
+    sl_check(saw("203.0.113.77"));
+    end_behind_proxy();
+}
+
 int main(void)
 {
+    a_header_names_the_visitor();
+    a_header_outlives_a_connection();
+    without_a_header_nobody_comes_in();
+    the_policy_is_about_the_visitor();
+    strangers_name_nobody();
+    wrong_headers_name_nobody();
+    the_visitor_moves();
     a_request_goes_through();
     the_policy_refuses();
     the_hook_refuses();

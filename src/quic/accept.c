@@ -49,6 +49,10 @@ void sl_quic_accept(struct sl_quic_endpoint *e, const struct sl_udp_packet *pack
 {
     struct proof proof;
 
+    if (e->may_begin != NULL && !e->may_begin(e->user, &packet->remote)) {
+        e->stats.dropped++;
+        return;
+    }
     if (e->server != NULL && e->is_stopped) {
         sl_quic_send_refusal(e, packet, hd, NGTCP2_CONNECTION_REFUSED);
         return;

@@ -1,4 +1,5 @@
 #include <unistd.h>
+#include "codec/proxy_header.h"
 #include "quic/internal.h"
 
 const struct sl_quic_settings sl_quic_settings_default = {
@@ -91,6 +92,8 @@ struct sl_quic_endpoint *sl_quic_endpoint_new_on(struct sl_quic_wire *wire,
     e->tls = opts->tls != NULL ? sl_quic_tls_ref(opts->tls) : NULL;
     e->server = opts->server;
     e->forward = opts->forward;
+    e->on_header = opts->on_header;
+    e->may_begin = opts->may_begin;
     e->user = opts->user;
     e->worker = opts->worker;
     e->local = *local;
@@ -226,13 +229,32 @@ static void take_unknown(struct sl_quic_endpoint *e, const struct sl_udp_packet 
         e->stats.dropped++;
 }
 
-static void take_one(struct sl_quic_endpoint *e, const struct sl_udp_packet *packet,
-                     bool may_forward)
+/* Skips what a proxy in front of us has put there. False: nothing is left. */
+static bool skip_header(struct sl_quic_endpoint *e, struct sl_udp_packet *packet)
+{
+    size_t n = 0;
+
+    if (!sl_proxy_header_is_v2(packet->bytes, packet->len))
+        return true;
+    if (e->on_header != NULL)
+        n = e->on_header(e->user, &packet->remote, packet->bytes, packet->len);
+    if (n == 0)
+        e->stats.dropped++;
+    if (n == 0 || n == packet->len)
+        return false;
+    packet->bytes += n;
+    packet->len -= n;
+    return true;
+}
+
+static void take_one(struct sl_quic_endpoint *e, struct sl_udp_packet *packet, bool may_forward)
 {
     ngtcp2_version_cid ids;
     struct sl_quic_cid *cid;
     int rc = NGTCP2_ERR_INVALID_ARGUMENT;
 
+    if (!skip_header(e, packet))
+        return;
     e->stats.packets_in++;
     e->stats.bytes_in += packet->len;
     if (packet->len > 0)
@@ -261,10 +283,12 @@ void sl_quic_endpoint_take(struct sl_quic_endpoint *e, const struct sl_udp_packe
     size_t left = packet->len;
 
     do {
-        one.len = one.segment = packet->segment > 0 ? SL_MIN(left, packet->segment) : left;
+        size_t len = packet->segment > 0 ? SL_MIN(left, packet->segment) : left;
+
+        one.bytes = packet->bytes + packet->len - left;
+        one.len = one.segment = len;
         take_one(e, &one, may_forward);
-        one.bytes += one.len;
-        left -= one.len;
+        left -= len;
     } while (left > 0);
     if (e->out.n > 0)
         soon(e); /* answers without a connection */

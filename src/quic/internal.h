@@ -63,6 +63,8 @@ struct sl_quic_endpoint {
     struct sl_quic_tls *tls;
     const struct sl_quic_server *server;
     void (*forward)(void *user, unsigned worker, const struct sl_udp_packet *packet);
+    size_t (*on_header)(void *user, const struct sl_addr *remote, const uint8_t *bytes, size_t len);
+    bool (*may_begin)(void *user, const struct sl_addr *remote);
     void *user;
     struct sl_addr local; /* of the socket */
     struct sl_map cids;

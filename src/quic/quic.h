@@ -158,6 +158,11 @@ struct sl_quic_endpoint_opts {
     const struct sl_quic_server *server;
     /* A datagram for a connection of another worker; it is valid during the call. NULL: dropped. */
     void (*forward)(void *user, unsigned worker, const struct sl_udp_packet *packet);
+    /* A datagram that begins like a PROXY header of version 2, which no QUIC packet does: how many
+     * bytes of it to skip; 0 drops it. NULL: dropped. */
+    size_t (*on_header)(void *user, const struct sl_addr *remote, const uint8_t *bytes, size_t len);
+    /* May connections begin from there? False: not a word. NULL: from everywhere. */
+    bool (*may_begin)(void *user, const struct sl_addr *remote);
     void *user;
 };
 

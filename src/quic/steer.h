@@ -7,6 +7,9 @@
  *     long header, version 1, Handshake   the same
  *     everything else                     the kernel's hash over the addresses
  *
+ * Everything else includes the PROXY header of a proxy in front of us: it comes to the worker that
+ * gets the Initial from the same address.
+ *
  * Initial and 0-RTT packets go by the hash because clients choose their connection ids (RFC 9000,
  * section 7.2); the same addresses lead to the same worker until the connection has an id of ours.
  * A number that no worker has, made up by a stranger, goes by the hash as well.

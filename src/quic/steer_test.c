@@ -1,4 +1,5 @@
-/* Four sockets on one port: which of them gets a datagram? */
+/* Sockets on one port: which of them gets a datagram? They are so many that 10 is one of them,
+ * which is the second byte of a PROXY header. */
 #include "quic/steer.h"
 
 #include <poll.h>
@@ -6,7 +7,7 @@
 #include "base/check.h"
 #include "net/udp.h"
 
-enum { N = 4, WAIT_MS = 10000 };
+enum { N = 12, WAIT_MS = 10000 };
 
 static struct sl_addr at;
 static int group[N], sender;
@@ -83,6 +84,14 @@ static void the_rest_goes_by_the_hash(void)
     }
 }
 
+/* With the Initial from the same address, which it is about. */
+static void proxy_headers_go_by_the_hash(void)
+{
+    static const uint8_t header[28] = "\r\n\r\n\0\r\nQUIT\n\x21\x12\0\x0c";
+
+    sl_check(land(header, sizeof(header)) == land_long(0, 1, 8, 0));
+}
+
 static void what_is_too_short_goes_by_the_hash(void)
 {
     int hash = land_long(0, 1, 8, 0);
@@ -124,6 +133,7 @@ static void run(const char *ip)
     sl_check(sl_quic_steer(group[N - 1], N) == 0);
     our_ids_find_their_worker();
     the_rest_goes_by_the_hash();
+    proxy_headers_go_by_the_hash();
     what_is_too_short_goes_by_the_hash();
     workers_beyond_the_number_go_by_the_hash();
     for (int i = 0; i < N; i++)
