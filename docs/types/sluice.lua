@@ -110,7 +110,7 @@ local subscription = {}
 
 ---What a script returns.
 ---@class sluice.Policy
----@field on_connect? fun(conn: sluice.Conn): sluice.Verb? # A connection was accepted; its PROXY header, if one is expected, has been read. If it throws, the connection is closed.
+---@field on_connect? fun(conn: sluice.Conn): sluice.Verb? # A connection was accepted; its PROXY header, if one is expected, has been read. For raw UDP: a session begins. If it throws, the connection is closed.
 ---@field on_hello? fun(hello: sluice.Hello): sluice.Verb? # The ClientHello of a TLS connection was read and TLS has not begun. May wait. If it throws, the connection is closed.
 ---@field on_request? fun(req: sluice.Request): sluice.Verb? # The head of a request is complete. May wait. If it throws, the client gets 500.
 ---@field on_response? fun(res: sluice.Response, req: sluice.Request): sluice.Verb? # The head of the target's response is complete. If it throws, the client gets 502.
@@ -151,7 +151,7 @@ function conn:transport() end
 ---@return string|nil
 function conn:edge() end
 
----Whether this is a session of raw UDP, in on_stream.
+---Whether this is a session of raw UDP.
 ---@return boolean
 function conn:is_udp() end
 

@@ -56,9 +56,9 @@ struct sl_exchange_ops {
 struct sl_peer {
     struct sl_addr remote, local; /* remote: the visitor, also when a PROXY header named him */
     uint8_t ip16[16];             /* of remote */
-    bool is_tls, is_quic;
-    struct sl_str edge; /* the id of the edge that he came through; empty: none */
-    struct sl_str sni;  /* normalized */
+    bool is_tls, is_quic, is_udp; /* is_udp: a session of raw datagrams */
+    struct sl_str edge;           /* the id of the edge that he came through; empty: none */
+    struct sl_str sni;            /* normalized */
     const char *tls_version;
     const void
         *tls_data; /* the certificate chosen in on_hello: compared with that of the route (421) */

@@ -30,7 +30,7 @@ void sl_conn_begin_tunnelled(struct sl_conn *c)
     struct sl_verdict v = {0};
 
     if (hooks->present & SL_HOOK_STREAM)
-        (void)hooks->on_stream(hooks->host, &c->slot, &c->peer, false, &v);
+        (void)hooks->on_stream(hooks->host, &c->slot, &c->peer, &v);
     if (v.kind == SL_VERDICT_TARGET)
         sl_pipe_start_to(c, v.target_host, v.target_port);
     else if (v.kind != SL_VERDICT_NONE)

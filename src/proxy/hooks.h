@@ -96,7 +96,7 @@ struct sl_hooks {
     void (*on_done)(void *host, const struct sl_done *done);
     /* A stream or a UDP session of a tunnel opens (peer->edge says whose); does not wait. NONE: the
      * routes decide; TARGET: raw bytes to that host and port; DENY. */
-    int (*on_stream)(void *host, struct sl_hook_slot *slot, const struct sl_peer *peer, bool is_udp,
+    int (*on_stream)(void *host, struct sl_hook_slot *slot, const struct sl_peer *peer,
                      struct sl_verdict *v);
     int (*on_edge)(void *host, struct sl_hook_slot *slot, const struct sl_edge_facts *edge,
                    struct sl_verdict *v);

@@ -110,10 +110,9 @@ static inline int world_on_response(void *host, struct sl_hook_slot *slot, struc
 }
 
 static inline int world_on_stream(void *host, struct sl_hook_slot *slot, const struct sl_peer *peer,
-                                  bool is_udp, struct sl_verdict *v)
+                                  struct sl_verdict *v)
 {
     (void)peer;
-    (void)is_udp;
     return world_hook_called(&((struct world *)host)->stream, slot, v);
 }
 

@@ -96,6 +96,7 @@ struct sl_flow *sl_flow_new(struct sl_flows *flows, const struct sl_tunnelled *f
 
     f->flows = flows;
     f->number = from->port;
+    f->peer.is_udp = true;
     f->peer.remote = from->remote;
     f->peer.local = from->local;
     sl_addr_to_ip16(&from->remote, f->peer.ip16);
@@ -151,7 +152,7 @@ static const char *choose(struct sl_flow *f)
     struct sl_verdict v = {0};
 
     if (f->port == NULL && hooks->present & SL_HOOK_STREAM)
-        (void)hooks->on_stream(hooks->host, &f->slot, &f->peer, true, &v);
+        (void)hooks->on_stream(hooks->host, &f->slot, &f->peer, &v);
     if (v.kind == SL_VERDICT_NONE)
         return find_route(f);
     if (v.kind != SL_VERDICT_TARGET)

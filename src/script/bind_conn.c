@@ -35,9 +35,9 @@ static int conn_local_port(lua_State *L)
 
 static int conn_transport(lua_State *L)
 {
-    const struct sl_handle *h = sl_handle_check(L, 1, SL_ON_CONN);
+    const struct sl_peer *peer = sl_handle_check(L, 1, SL_ON_CONN)->peer;
 
-    lua_pushstring(L, h->is_udp ? "udp" : h->peer->is_quic ? "quic" : "tcp");
+    lua_pushstring(L, peer->is_udp ? "udp" : peer->is_quic ? "quic" : "tcp");
     return 1;
 }
 
@@ -53,7 +53,7 @@ static int conn_edge(lua_State *L)
 
 static int conn_is_udp(lua_State *L)
 {
-    lua_pushboolean(L, sl_handle_check(L, 1, SL_ON_CONN)->is_udp);
+    lua_pushboolean(L, sl_handle_check(L, 1, SL_ON_CONN)->peer->is_udp);
     return 1;
 }
 

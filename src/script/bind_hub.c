@@ -68,7 +68,7 @@ static void read_options(lua_State *L, struct sl_script_hub_opts *opts)
     opts->name = sl_opt_required_str(L, 1, "name");
     opts->cert = sl_opt_required_str(L, 1, "cert");
     opts->key = sl_opt_required_str(L, 1, "key");
-    opts->host = sl_opt_str(L, 1, "host", SL_STR_NONE);
+    opts->host = sl_opt_str(L, 1, "host", SL_STR(""));
     opts->port = (uint16_t)sl_opt_int(L, 1, "port", 0, 65535, DEFAULT_PORT);
     opts->no_quic = !sl_opt_bool(L, 1, "quic", true);
     read_limits(L, &opts->limits);

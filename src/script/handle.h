@@ -62,7 +62,6 @@ struct sl_handle {
     struct sl_task *body_task;        /* REQ: waits for the body */
     struct sl_verdict *verdict;       /* where it goes while the call of the hook is on the stack */
     void *hello_copy;                 /* HELLO: what a waiting hook reads */
-    bool is_udp;                      /* CONN: a session of raw UDP */
     bool is_editable; /* REQ: the head has not been sent on: set_header has an effect */
     size_t n_edited;  /* bytes that the script wrote into the arena */
     int ctx_ref;      /* REQ: the table of req:ctx(), LUA_NOREF when unused */

@@ -258,7 +258,7 @@ static int on_response(void *host, struct sl_hook_slot *slot, struct sl_exchange
     return 0;
 }
 
-static int on_stream(void *host, struct sl_hook_slot *slot, const struct sl_peer *peer, bool is_udp,
+static int on_stream(void *host, struct sl_hook_slot *slot, const struct sl_peer *peer,
                      struct sl_verdict *v)
 {
     struct sl_handle *h = handle_of(host, slot, SL_HANDLE_CONN);
@@ -268,7 +268,6 @@ static int on_stream(void *host, struct sl_hook_slot *slot, const struct sl_peer
     if (h->script->policy.on_stream == LUA_NOREF)
         return no_hook(v);
     h->peer = peer;
-    h->is_udp = is_udp;
     sl_arena_reset(&h->script->conn_arena);
     return call_hook(h, SL_CONTEXT_STREAM, h->script->policy.on_stream, v);
 }

@@ -400,7 +400,8 @@ static int on_stream(const char *code, bool is_udp)
     sl_check(hooks->present == SL_HOOK_STREAM);
     test_exchange_init(&t);
     t.peer.edge = SL_STR("nyc");
-    return hooks->on_stream(hooks->host, &t.slot, &t.peer, is_udp, &v);
+    t.peer.is_udp = is_udp;
+    return hooks->on_stream(hooks->host, &t.slot, &t.peer, &v);
 }
 
 static void test_stream(void)

@@ -15,7 +15,7 @@ return {
   { name = "conn:edge", args = {}, returns = { { "string|nil" } },
     doc = "The id of the edge through which the visitor came; nil without a tunnel." },
   { name = "conn:is_udp", args = {}, returns = { { "boolean" } },
-    doc = "Whether this is a session of raw UDP, in on_stream." },
+    doc = "Whether this is a session of raw UDP." },
 
   { name = "hello:sni", args = {}, returns = { { "string|nil" } },
     doc = "The server name, in lower case and without a final dot." },

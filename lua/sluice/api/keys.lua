@@ -3,7 +3,8 @@
 return {
   { name = "on_connect", type = "function", args = { { "conn", "sluice.Conn" } },
     returns = "deny",
-    doc = "A connection was accepted; its PROXY header, if one is expected, has been read. "
+    doc = "A connection was accepted; its PROXY header, if one is expected, has been read. For "
+      .. "raw UDP: a session begins. "
       .. "If it throws, the connection is closed." },
   { name = "on_hello", type = "function", args = { { "hello", "sluice.Hello" } },
     returns = "cert, passthrough, deny",
