@@ -53,7 +53,6 @@ void sl_conn_ended(struct sl_conn *c)
     sl_deadline_stop(&c->deadline);
     if (c->is_counted)
         sl_visitor_leave(c->peer.ip16);
-    sl_conn_forget_name(c);
     sl_link_remove(&c->link);
     p->n_conns--;
     sl_stat_add(&p->stats.active_connections, (uint64_t)-1);
@@ -127,26 +126,40 @@ static void serve_raw(struct sl_conn *c, struct sl_route *route)
     sl_pipe_start(c, route);
 }
 
+static bool is_raw(const struct sl_conn *c, const struct sl_route *r)
+{
+    return r != NULL && r->protocol == SL_PROTOCOL_TCP && (r->tls != SL_TLS_NONE) == c->peer.is_tls;
+}
+
 /* A route that takes the connection as it is, or NULL when HTTP has to be read to know more. */
 static struct sl_route *raw_route(struct sl_conn *c)
 {
     struct sl_route_query q = sl_conn_query(c, c->peer.sni);
     struct sl_route *r = sl_snapshot_find(c->proxy->live->snapshot, &q);
-    bool is_tls_route = r != NULL && r->tls != SL_TLS_NONE;
 
-    if (r == NULL || r->protocol != SL_PROTOCOL_TCP || is_tls_route != c->peer.is_tls)
-        return NULL;
-    return r;
+    return is_raw(c, r) ? r : NULL;
+}
+
+/* Some other route of the port may want it if it is a request. */
+static bool must_see_request(const struct sl_conn *c)
+{
+    const struct sl_port_info *info = sl_snapshot_port(c->proxy->live->snapshot, c->port);
+
+    return info != NULL && info->has_http && !c->peer.is_tls;
 }
 
 static void serve(struct sl_conn *c)
 {
-    struct sl_route *raw = raw_route(c);
+    struct sl_route *route = raw_route(c);
 
-    if (raw != NULL)
-        serve_raw(c, raw);
-    else
+    if (route != NULL && must_see_request(c) && sl_peek_request(c, &route) == SL_E_PARTIAL) {
+        c->stage = SL_CONN_PEEK;
+        sl_stream_read(c->stream, true);
+    } else if (is_raw(c, route)) {
+        serve_raw(c, route);
+    } else {
         serve_http(c);
+    }
 }
 
 /* --- TLS --- */
@@ -314,9 +327,12 @@ static void ask_about_hello(struct sl_conn *c)
 
 static void peek_hello(struct sl_conn *c)
 {
-    int rc = sl_client_hello_feed(c->peek, sl_buf_at(&c->first) + c->peek->n_raw,
-                                  sl_buf_len(&c->first) - c->peek->n_raw);
+    int rc;
 
+    if (c->peek == NULL)
+        c->peek = sl_zalloc(sizeof(*c->peek));
+    rc = sl_client_hello_feed(c->peek, sl_buf_at(&c->first) + c->peek->n_raw,
+                              sl_buf_len(&c->first) - c->peek->n_raw);
     if (rc == SL_E_PARTIAL)
         return;
     if (rc < 0) {
@@ -362,8 +378,6 @@ static void peek(struct sl_conn *c)
 static void begin_peek(struct sl_conn *c)
 {
     c->stage = SL_CONN_PEEK;
-    if (c->peek == NULL)
-        c->peek = sl_zalloc(sizeof(*c->peek));
     if (sl_buf_len(&c->first) > 0)
         peek(c);
     else

@@ -247,6 +247,76 @@ static void a_raw_route_takes_the_other_names(void)
     end();
 }
 
+/* What no route for requests wants is passed on as it came, byte by byte or at once. */
+static void begin_beside_requests(void)
+{
+    begin();
+    o.answer = NULL;
+    world_add(&w, 0, &(struct sl_route_spec){.name = SL_STR("web")}, &o, "a.example");
+    world_add(&w, 0,
+              &(struct sl_route_spec){
+                  .name = SL_STR("rest"), .protocol = SL_PROTOCOL_TCP, .priority = -1},
+              &o, NULL);
+    publish(0);
+    client_open(&c, &w, 0);
+}
+
+static void beside_requests(const char *text, bool is_request, bool at_once)
+{
+    begin_beside_requests();
+    if (at_once)
+        client_say(&c, text);
+    for (const char *p = text; *p != '\0' && !at_once; p++) {
+        client_send(&c, sl_str(p, 1));
+        sl_loop_turn(w.loop, false);
+    }
+    run_until(w.loop, o.n_conns == 1 && sl_str_ends(origin_text(&o, 0),
+                                                    sl_str_c(is_request ? "\r\n\r\n" : text)));
+    sl_check(origin_got(&o, 0, "X-Forwarded-For") == is_request);
+    sl_check(is_request || sl_buf_len(&o.conns[0].got) == strlen(text));
+    end();
+}
+
+static void a_raw_route_takes_what_is_no_request_of_ours(bool at_once)
+{
+    beside_requests(GET, true, at_once);
+    beside_requests("GET / HTTP/1.1\r\nX: y\r\nhost:A.Example:80\r\n\r\n", true, at_once);
+    beside_requests("GET http://a.example/ HTTP/1.1\r\nHost: a.example\r\n\r\n", true, at_once);
+    beside_requests("GET / HTTP/1.1\r\nHost: b.example\r\nX-Host: a.example\r\n\r\n", false,
+                    at_once);
+    beside_requests("GET / HTTP/1.0\r\n\r\n", false, at_once);
+    beside_requests("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", false, at_once);
+    beside_requests("EHLO there\r\n", false, at_once);
+    beside_requests("\x16\x03\x01", false, at_once);
+    beside_requests("\x01 is no method", false, at_once);
+    beside_requests("nor-is-this-because-it-is-much-too-long", false, at_once);
+}
+
+static void a_head_that_is_too_long_is_a_request(void)
+{
+    static char head[9000];
+
+    memset(head, 'x', sizeof(head) - 1);
+    memcpy(head, "GET / HTTP/1.1\r\nX: ", 19);
+    begin_beside_requests();
+    client_say(&c, head);
+    run_quiet(w.loop);
+    client_say(&c, "\r\nHost: a.example\r\n\r\n");
+    run_until(w.loop, o.n_conns == 1 && origin_got(&o, 0, "X-Forwarded-For"));
+    end();
+}
+
+static void who_says_nothing_is_no_request(void)
+{
+    begin_beside_requests();
+    client_say(&c, "GET ");
+    run_quiet(w.loop);
+    sl_loop_skip(w.loop, w.settings.handshake_timeout + 1000);
+    run_until(w.loop, client_is_closed(&c));
+    sl_check(o.n_conns == 0);
+    end();
+}
+
 static void tls_ended_here_with_raw_bytes_inside(void)
 {
     struct tls_client t;
@@ -281,6 +351,10 @@ int main(void)
     a_raw_route_has_lists_and_limits();
     tls_passes_through_by_name();
     a_raw_route_takes_the_other_names();
+    a_raw_route_takes_what_is_no_request_of_ours(true);
+    a_raw_route_takes_what_is_no_request_of_ours(false);
+    a_head_that_is_too_long_is_a_request();
+    who_says_nothing_is_no_request();
     tls_ended_here_with_raw_bytes_inside();
     return sl_check_done();
 }

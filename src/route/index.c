@@ -10,7 +10,7 @@ enum { N_PORTS = 65536, WIDE_GROUPS = 64, WIDE = 0 };
 /* What changes at a port as one walks up through all ports: routes that begin, less routes that
  * ended just before. */
 struct change {
-    int32_t n_tcp, n_udp, n_tls, n_plain, n_raw, n_passthrough;
+    int32_t n_tcp, n_udp, n_tls, n_plain, n_raw, n_http, n_passthrough;
     int32_t n_listens[3]; /* by enum sl_port_use */
     int32_t n_single;
     bool is_edge; /* a range begins here or ended just before */
@@ -37,6 +37,8 @@ static void add_to(struct change *c, const struct sl_route *r, int by)
     c->n_plain += is_plain ? by : 0;
     c->n_passthrough += r->tls == SL_TLS_PASSTHROUGH ? by : 0;
     c->n_raw += is_plain && r->protocol == SL_PROTOCOL_TCP ? by : 0;
+    c->n_http +=
+        is_plain && r->protocol != SL_PROTOCOL_TCP && r->transport & SL_TRANSPORT_TCP ? by : 0;
     for (unsigned use = 0; use < SL_COUNT(c->n_listens); use++)
         c->n_listens[use] += sl_route_has_use(r, use) ? by : 0;
     c->n_single += needs_first_worker(r) ? by : 0;
@@ -64,6 +66,7 @@ static void sum_up(struct change *sum, const struct change *c)
     sum->n_tls += c->n_tls;
     sum->n_plain += c->n_plain;
     sum->n_raw += c->n_raw;
+    sum->n_http += c->n_http;
     sum->n_passthrough += c->n_passthrough;
     for (size_t use = 0; use < SL_COUNT(c->n_listens); use++)
         sum->n_listens[use] += c->n_listens[use];
@@ -89,6 +92,7 @@ static struct sl_port_info make_info(unsigned port, const struct change *sum)
         .has_tls = sum->n_tls > 0,
         .has_plain = sum->n_plain > 0,
         .has_raw = sum->n_raw > 0,
+        .has_http = sum->n_http > 0,
         .has_passthrough = sum->n_passthrough > 0,
     };
 }

@@ -248,6 +248,7 @@ struct sl_port_info {
     bool has_tls, has_plain;     /* routes with and without TLS */
     bool has_passthrough; /* the ClientHello has to be read before it is clear who terminates */
     bool has_raw;         /* SL_PROTOCOL_TCP routes without TLS: no HTTP parsing */
+    bool has_http;        /* others over TCP without TLS */
     /* Of the routes that are not for tunnels alone: what is listened on. */
     enum sl_transport listens; /* union; 0: nothing */
     bool has_http3;            /* routes with UDP that end TLS and look at requests */

@@ -135,7 +135,7 @@ static bool port_is(const struct sl_port_info *p, unsigned port, enum sl_transpo
 {
     return p->port == port && p->transport == transport &&
            p->has_tls == (strchr(has, 't') != NULL) && p->has_plain == (strchr(has, 'p') != NULL) &&
-           p->has_raw == (strchr(has, 'r') != NULL);
+           p->has_raw == (strchr(has, 'r') != NULL) && p->has_http == (strchr(has, 'h') != NULL);
 }
 
 static void ports_say_what_they_need(void)
@@ -155,10 +155,10 @@ static void ports_say_what_they_need(void)
 
     sl_check(sl_snapshot_ports(s, &p) == 6);
     sl_check(port_is(&p[0], 53, SL_TRANSPORT_ALL, "pr"));
-    sl_check(port_is(&p[1], 80, SL_TRANSPORT_TCP, "p"));
-    sl_check(port_is(&p[2], 81, SL_TRANSPORT_TCP, "pr"));
+    sl_check(port_is(&p[1], 80, SL_TRANSPORT_TCP, "ph"));
+    sl_check(port_is(&p[2], 81, SL_TRANSPORT_TCP, "prh"));
     sl_check(port_is(&p[3], 443, SL_TRANSPORT_ALL, "t"));
-    sl_check(port_is(&p[4], 444, SL_TRANSPORT_TCP, "tp>"));
+    sl_check(port_is(&p[4], 444, SL_TRANSPORT_TCP, "tp>h"));
     sl_check(port_is(&p[5], 5432, SL_TRANSPORT_TCP, "pr"));
     for (size_t i = 0; i < 6; i++)
         sl_check(sl_snapshot_port(s, p[i].port) == &p[i]);
