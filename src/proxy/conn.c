@@ -53,6 +53,7 @@ void sl_conn_ended(struct sl_conn *c)
     sl_deadline_stop(&c->deadline);
     if (c->is_counted)
         sl_visitor_leave(c->peer.ip16);
+    sl_conn_forget_name(c);
     sl_link_remove(&c->link);
     p->n_conns--;
     sl_stat_add(&p->stats.active_connections, (uint64_t)-1);

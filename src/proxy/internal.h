@@ -101,7 +101,8 @@ struct sl_conn {
     struct sl_pipe *pipe;
     struct sl_quic_conn *quic; /* until it is handed to http */
     struct sl_quic_listener *quic_listener;
-    struct sl_buf first; /* bytes read before it was clear what they are */
+    struct sl_addr source; /* QUIC, when `is_named`: the address that a PROXY header was about */
+    struct sl_buf first;   /* bytes read before it was clear what they are */
     struct sl_client_hello *peek;
     struct sl_cert *hello_cert; /* on_hello chose it before TLS began: a reference until then */
     enum sl_verdict_kind hello_kind;
@@ -111,6 +112,7 @@ struct sl_conn {
     bool is_waiting;           /* for a hook */
     bool is_hello_asked;       /* on_hello was called, or there is none */
     bool is_trusted;           /* its X-Forwarded-* are believed */
+    bool is_named;             /* sl_named_leave() is owed */
     bool is_tunnelled;         /* came through a tunnel, and may use the routes for those */
 };
 
@@ -236,6 +238,8 @@ void sl_pipe_free(struct sl_pipe *p);
 
 /* conn_quic.c: ends a QUIC connection that http has not got yet. */
 void sl_conn_leave_quic(struct sl_conn *c);
+/* It ends: what a PROXY header said of it may be forgotten. */
+void sl_conn_forget_name(struct sl_conn *c);
 /* The client's address has changed: what http calls. */
 void sl_conn_migrated(const struct sl_peer *peer, const struct sl_addr *remote);
 /* A connection of it has ended. */
