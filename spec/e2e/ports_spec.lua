@@ -121,9 +121,12 @@ describe("ports", function()
 
   it("are not open for what comes through a tunnel alone", function()
     local port = http.free_port()
-    publish(route(port, { via = "tunnel", transport = "all" }))
+    local other = http.free_port()
+    local result = apply { route(port, { via = "tunnel", transport = "all" }), route(other) }
+    assert.same({ other }, result.listening)
     assert.equal(0, (sockets("tcp", port)))
     assert.equal(0, (sockets("udp", port)))
+    assert.is_nil((peer.connect { port = port }))
   end)
 
   it("go on while others of one worker come and go a hundred times", function()

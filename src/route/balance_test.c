@@ -328,8 +328,34 @@ static void one_target_is_picked_whatever_happened(void)
     sl_snapshot_unref(s);
 }
 
+/* A tunnel that failed comes last for a while, in every route that leads into it. */
+static void tunnels_are_targets_like_others(void)
+{
+    static const struct test_route routes[] = {
+        {.name = "a", .ports = "1", .protocol = SL_PROTOCOL_TCP, .tunnel = "main"},
+        {.name = "b", .ports = "2", .protocol = SL_PROTOCOL_TCP, .tunnel = "main"},
+    };
+    struct sl_snapshot *s = test_snapshot(routes, SL_COUNT(routes));
+    struct sl_route *a = test_find(s, 1, "", ""), *b = test_find(s, 2, "", "");
+    const struct sl_target *picks[SL_MAX_PICKS];
+    size_t n_first = 0;
+
+    for (int i = 0; i < 4; i++) {
+        sl_check(sl_route_pick(a, SL_STR(""), SL_STR(""), NULL, 1000, picks) == 2);
+        n_first += picks[0]->tunnel.len > 0;
+    }
+    sl_check(n_first == 2);
+    sl_target_failed(&a->targets[1], 1000);
+    for (int i = 0; i < 4; i++) {
+        sl_check(sl_route_pick(b, SL_STR(""), SL_STR(""), NULL, 1000, picks) == 2);
+        sl_check_str(picks[1]->tunnel, SL_STR("main"));
+    }
+    sl_snapshot_unref(s);
+}
+
 int main(void)
 {
+    tunnels_are_targets_like_others();
     equal_targets_take_turns();
     weights_are_honoured_without_long_runs();
     the_turn_survives_its_overflow();

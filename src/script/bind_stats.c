@@ -55,16 +55,19 @@ static void push_routes(lua_State *L, const struct sl_snapshot *s)
     set_number(L, "routes_count", (double)n);
 }
 
-/* What is live is listened on. */
+/* What is live is listened on, but for what comes through tunnels. */
 static void push_ports(lua_State *L, const struct sl_snapshot *s)
 {
     const struct sl_port_info *ports = NULL;
     size_t n = s != NULL ? sl_snapshot_ports(s, &ports) : 0;
+    int n_listening = 0;
 
     lua_createtable(L, (int)n, 0);
     for (size_t i = 0; i < n; i++) {
+        if (ports[i].listens == 0)
+            continue;
         lua_pushinteger(L, ports[i].port);
-        lua_rawseti(L, -2, (int)i + 1);
+        lua_rawseti(L, -2, ++n_listening);
     }
     lua_setfield(L, -2, "listening_ports");
 }
