@@ -158,6 +158,92 @@ describe("ports", function()
     end
   end)
 
+  describe("for datagrams", function()
+    local target, target_port, visitors
+
+    before_each(function()
+      target = assert(socket.udp())
+      assert(target:setsockname("127.0.0.1", 0))
+      target:settimeout(sluice.patience)
+      target_port = tonumber((select(2, target:getsockname())))
+      visitors = {}
+    end)
+
+    after_each(function()
+      target:close()
+      for _, visitor in ipairs(visitors) do
+        visitor:close()
+      end
+    end)
+
+    local function visitor_of(port)
+      local visitor = assert(socket.udp())
+      assert(visitor:setpeername("127.0.0.1", port))
+      visitor:settimeout(sluice.patience)
+      table.insert(visitors, visitor)
+      return visitor
+    end
+
+    local function datagrams(port, name)
+      local r = sluice.route(name or "udp", port, target_port)
+      r.match.transport = "udp"
+      return r
+    end
+
+    -- One there and one back; the port from which the target was asked, and what came before.
+    local function exchange(visitor, expects_header)
+      visitor:send("question")
+      local header = expects_header and assert(target:receivefrom())
+      local said, ip, from = target:receivefrom()
+      assert.equal("question", said)
+      target:sendto("answer", ip, from)
+      assert.equal("answer", visitor:receive())
+      return from, header
+    end
+
+    it("carry them both ways, to a target that may hear first who sends them", function()
+      local port = http.free_port()
+      local r = datagrams(port)
+      r.action.sendProxyProtocol = true
+      publish(r)
+      local sources = {}
+      for _ = 1, 8 do
+        local visitor = visitor_of(port)
+        local from, header = exchange(visitor, true)
+        assert.equal("\r\n\r\n\0\r\nQUIT\n\33\18\0\12\127\0\0\1\127\0\0\1", header:sub(1, 24))
+        local own = tonumber((select(2, visitor:getsockname())))
+        assert.equal(own, header:byte(25) * 256 + header:byte(26))
+        assert.equal(port, header:byte(27) * 256 + header:byte(28))
+        assert.equal(from, (exchange(visitor))) -- the same session: no header again
+        sources[from] = true
+      end
+      local n = 0
+      for _ in pairs(sources) do
+        n = n + 1
+      end
+      assert.equal(8, n)
+    end)
+
+    it("keep their sessions while others come and go", function()
+      local port, changing = http.free_port(), http.free_port()
+      local own, more = datagrams(port), datagrams(changing, "changing")
+      publish(own)
+      local visitor, other = visitor_of(port)
+      local from = exchange(visitor)
+      for i = 1, 30 do
+        if i % 2 == 1 then
+          publish(own, more)
+          other = visitor_of(changing)
+          exchange(other)
+        else
+          publish(own)
+          other:send("nobody is there")
+        end
+        assert.equal(from, (exchange(visitor)))
+      end
+    end)
+  end)
+
   it("keep their connections when the number of workers changes", function()
     local port = http.free_port()
     publish(route(port))
