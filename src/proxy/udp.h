@@ -84,8 +84,12 @@ struct sl_flow {
     const struct sl_target *target;
     size_t n_picks, next_pick;
     struct sl_dns_query *query;
-    struct sl_buf waiting; /* for the target: each datagram behind its length in two bytes */
+    int next_addr;             /* of the target's name */
+    struct sl_task_link retry; /* with that one */
+    /* For the target: each datagram behind its length in two bytes. */
+    struct sl_buf waiting;
     bool is_ready;
+    bool has_more; /* addresses, for when nobody listens at this one */
     bool sends_proxy;
     bool is_introduced; /* the target got the PROXY header */
 };
@@ -124,6 +128,8 @@ void sl_flow_from_target(struct sl_flow *f, const struct sl_datagrams *d);
 /* The next of the picks; `error`: why the one before was none. Ends the flow when none is left. */
 void sl_flow_next_target(struct sl_flow *f, const char *error);
 void sl_flow_to_target(struct sl_flow *f, const struct sl_datagrams *d);
+/* The first answer has come. */
+void sl_flow_target_ok(struct sl_flow *f);
 /* Lets go of the target and of what waits for it. */
 void sl_flow_leave_target(struct sl_flow *f);
 

@@ -257,7 +257,7 @@ void sl_flow_from_visitor(struct sl_flow *f, const struct sl_datagrams *d)
 void sl_flow_from_target(struct sl_flow *f, const struct sl_datagrams *d)
 {
     if (!f->has_answered)
-        sl_target_ok(f->target);
+        sl_flow_target_ok(f);
     f->has_answered = true;
     f->bytes_out += d->len;
     touch(f);

@@ -56,19 +56,18 @@ static void pass_on(struct sl_flow *f, const struct sl_datagrams *d)
 
 /* --- what waits for it --- */
 
-static void keep(struct sl_flow *f, const struct sl_datagrams *one)
+/* False: there is too much. */
+static bool keep(struct sl_flow *f, const struct sl_datagrams *one)
 {
     uint8_t head[2] = {(uint8_t)(one->len >> 8), (uint8_t)one->len};
     size_t len = sizeof(head) + one->len;
 
-    if (sl_buf_len(&f->waiting) + len > MAX_WAITING ||
-        f->flows->n_waiting + len > MAX_ALL_WAITING) {
-        sl_flow_dropped(f->flows, 1);
-        return;
-    }
+    if (sl_buf_len(&f->waiting) + len > MAX_WAITING || f->flows->n_waiting + len > MAX_ALL_WAITING)
+        return false;
     sl_buf_append(&f->waiting, head, sizeof(head));
     sl_buf_append(&f->waiting, one->bytes, one->len);
     f->flows->n_waiting += len;
+    return true;
 }
 
 static void forget_waiting(struct sl_flow *f)
@@ -79,29 +78,39 @@ static void forget_waiting(struct sl_flow *f)
 
 static void send_waiting(struct sl_flow *f)
 {
-    while (sl_buf_len(&f->waiting) > 0) {
-        const uint8_t *at = sl_buf_at(&f->waiting);
-        size_t len = (size_t)at[0] << 8 | at[1];
+    struct sl_str all = sl_buf_str(&f->waiting);
 
-        pass_on(f, &(struct sl_datagrams){at + 2, len, len});
-        sl_buf_consume(&f->waiting, 2 + len);
-        f->flows->n_waiting -= 2 + len;
+    for (size_t at = 0; at < all.len;) {
+        const uint8_t *head = (const uint8_t *)all.p + at;
+        size_t len = (size_t)head[0] << 8 | head[1];
+
+        pass_on(f, &(struct sl_datagrams){head + 2, len, len});
+        at += 2 + len;
     }
-    forget_waiting(f);
+    if (!f->has_more)
+        forget_waiting(f);
 }
 
 void sl_flow_to_target(struct sl_flow *f, const struct sl_datagrams *d)
 {
     struct sl_datagrams rest = *d, one;
 
-    if (f->is_ready) {
+    if (f->is_ready)
         pass_on(f, d);
+    if (f->is_ready && !f->has_more)
         return;
-    }
     do {
         one = sl_datagrams_first(&rest);
-        keep(f, &one);
+        if (!keep(f, &one) && !f->is_ready)
+            sl_flow_dropped(f->flows, 1);
     } while (rest.len > 0);
+}
+
+void sl_flow_target_ok(struct sl_flow *f)
+{
+    sl_target_ok(f->target);
+    f->has_more = false;
+    forget_waiting(f);
 }
 
 static void become_ready(struct sl_flow *f)
@@ -112,6 +121,17 @@ static void become_ready(struct sl_flow *f)
 
 /* --- a socket --- */
 
+static void resolve(struct sl_flow *f);
+
+static void try_next_addr(void *user)
+{
+    struct sl_flow *f = user;
+
+    f->is_ready = false;
+    sl_flow_close_end(f->flows, &f->target_end);
+    resolve(f);
+}
+
 static void on_packet(void *user, const struct sl_udp_packet *packet)
 {
     sl_flow_from_target(user, &(struct sl_datagrams){packet->bytes, packet->len, packet->segment});
@@ -121,16 +141,19 @@ static void on_writable(void *user SL_UNUSED)
 {
 }
 
-/* That may pass: the visitor decides how long he goes on. A target that is there again knows
- * nothing of what it was told before. */
+/* A name may have another address, which gets what this one did not. Else it may pass: the visitor
+ * decides how long he goes on. A target that is there again knows nothing of what it was told
+ * before. */
 static void on_refused(void *user)
 {
     struct sl_flow *f = user;
 
     sl_stat_add(&f->flows->proxy->stats.udp_refused, 1);
-    if (!f->has_answered)
-        sl_target_failed(f->target, sl_loop_now_ms(f->flows->proxy->loop));
     f->is_introduced = false;
+    if (f->has_more)
+        sl_loop_soon(f->flows->proxy->loop, &f->retry, try_next_addr, f);
+    else if (!f->has_answered)
+        sl_target_failed(f->target, sl_loop_now_ms(f->flows->proxy->loop));
 }
 
 static const struct sl_udp_handler target_handler = {
@@ -155,8 +178,9 @@ static void on_resolved(void *user, const struct sl_dns_answer *answer)
     int rc = answer->code;
 
     f->query = NULL;
-    for (int i = 0; i < answer->n && f->target_end.udp == NULL; i++)
-        rc = connect_to(f, answer->addrs[i]);
+    while (f->next_addr < answer->n && f->target_end.udp == NULL)
+        rc = connect_to(f, answer->addrs[f->next_addr++]);
+    f->has_more = f->next_addr < answer->n;
     if (f->target_end.udp != NULL) {
         become_ready(f);
         return;
@@ -227,6 +251,7 @@ void sl_flow_next_target(struct sl_flow *f, const char *error)
         return;
     }
     sl_target_begin(f->target);
+    f->next_addr = 0;
     if (f->target->tunnel.len > 0)
         use_tunnel(f);
     else
@@ -239,6 +264,7 @@ void sl_flow_leave_target(struct sl_flow *f)
         sl_dns_cancel(f->query);
     f->query = NULL;
     sl_flow_close_end(f->flows, &f->target_end);
+    sl_loop_unsoon(&f->retry);
     forget_waiting(f);
     if (f->target != NULL)
         sl_target_end(f->target);
