@@ -381,6 +381,15 @@ int sl_tcp_fd(const struct sl_stream *s)
     return s->ops == &tcp_ops ? to_tcp(s)->fd : -1;
 }
 
+int sl_tcp_limit_unsent(const struct sl_stream *s, int bytes)
+{
+    int fd = sl_tcp_fd(s);
+
+    if (fd < 0 || setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &bytes, sizeof(bytes)) < 0)
+        return SL_E_SYSTEM;
+    return 0;
+}
+
 int sl_tcp_addrs(const struct sl_stream *s, struct sl_addr *local, struct sl_addr *remote)
 {
     struct sockaddr_storage sa;

@@ -19,6 +19,9 @@ int sl_tcp_fd(const struct sl_stream *s);
  * peer may have read more, as acknowledgements are delayed, but its fin comes with one for all. 0
  * or SL_E_SYSTEM (not TCP, a kernel that does not count). */
 int sl_tcp_acked(const struct sl_stream *s, uint64_t *bytes);
+/* From now on the kernel keeps no more than `bytes` that it has not sent yet, so that what is
+ * urgent waits behind no more than that. 0 or SL_E_SYSTEM (not TCP). */
+int sl_tcp_limit_unsent(const struct sl_stream *s, int bytes);
 /* The kernel's idea of the round-trip time, in microseconds. 0 or SL_E_SYSTEM (not TCP). */
 int sl_tcp_rtt(const struct sl_stream *s, uint32_t *us);
 /* Local and remote address. 0 or SL_E_SYSTEM. */

@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 #include "base/buf.h"
 #include "net/pair.h"
@@ -270,6 +272,28 @@ static void addresses_and_descriptor(void)
     close(fd);
 }
 
+/* With one that does not read, what the kernel of the sender takes is about the limit. */
+static void the_kernel_keeps_no_more_than_it_is_told(void)
+{
+    enum { LIMIT = 64 * 1024, ENOUGH = 4 << 20 };
+    struct sl_stream *ends[2];
+    struct seen s = {0};
+    int fd = connect_to_raw(&s), buffer = ENOUGH, unsent = 0;
+
+    sl_check(setsockopt(sl_tcp_fd(s.stream), SOL_SOCKET, SO_SNDBUF, &buffer, sizeof(buffer)) == 0);
+    sl_check(sl_tcp_limit_unsent(s.stream, LIMIT) == 0);
+    fill(&s);
+    run_quiet(loop);
+    sl_check(ioctl(sl_tcp_fd(s.stream), SIOCOUTQNSD, &unsent) == 0);
+    sl_check(unsent > 0 && unsent <= 2 * LIMIT);
+    sl_pair_new(ends, loop, 1);
+    sl_check(sl_tcp_limit_unsent(ends[0], LIMIT) == SL_E_SYSTEM);
+    sl_stream_free(&ends[0], SL_CLOSE_ABORT);
+    sl_stream_free(&ends[1], SL_CLOSE_ABORT);
+    finish(&s);
+    close(fd);
+}
+
 int main(void)
 {
     sl_assert(sl_loop_new(&loop) == 0);
@@ -285,6 +309,7 @@ int main(void)
     who_never_stops_writing_is_left();
     a_half_closed_peer_costs_nothing();
     addresses_and_descriptor();
+    the_kernel_keeps_no_more_than_it_is_told();
     sl_loop_free(loop);
     return sl_check_done();
 }

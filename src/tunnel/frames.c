@@ -1,5 +1,6 @@
 #include "tunnel/frames.h"
 
+#include "net/tcp.h"
 #include "tunnel/channel.h"
 
 enum { BATCH_FRAMES = 24, BATCH_PIECES = 64, DATA_PIECES = 4 };
@@ -294,6 +295,13 @@ static const struct sl_tunnel_link_ops link_ops = {
 
 static const struct sl_tunnel_channel_ops channel_ops = {.flush = flush, .take = take};
 
+static void limit_unsent(const struct sl_stream *s)
+{
+    for (const struct sl_stream *below; (below = sl_stream_below(s)) != NULL;)
+        s = below;
+    (void)sl_tcp_limit_unsent(s, SL_FRAMES_UNSENT); /* memory in tests, and needs none */
+}
+
 int sl_tunnel_attach_frames(struct sl_tunnel *t, struct sl_stream **below,
                             const struct sl_tunnel_terms *terms, const uint8_t *first,
                             size_t n_first)
@@ -306,6 +314,7 @@ int sl_tunnel_attach_frames(struct sl_tunnel *t, struct sl_stream **below,
     f->channel.link.ops = &link_ops;
     f->channel.ops = &channel_ops;
     sl_flow_init(&f->datagram_flow, sl_loop_now_ms(t->loop));
+    limit_unsent(*below);
     sl_tunnel_channel_attach(&f->channel, t, below, first, n_first);
     sl_tunnel_channel_begin(&f->channel, terms);
     return 0;

@@ -19,6 +19,9 @@
 struct sl_tunnel_stream;
 struct sl_tunnel_link;
 
+/* The peer keeps what it has sent until there is a receipt: of all streams no more than this. */
+enum { SL_TUNNEL_UNTOLD_MAX = 8 << 20 };
+
 /* What a link does for the tunnel. None of these calls back; those of the second part may be NULL.
  */
 struct sl_tunnel_link_ops {
@@ -66,7 +69,8 @@ struct sl_tunnel {
     uint8_t offered[SL_RESUME_TICKET]; /* over this link */
     uint32_t attempt;                  /* of this link, or of the last one */
     uint32_t last_seen_id;             /* hub: the highest that the edge has opened; 0: none */
-    struct sl_deadline receipts;       /* for bytes that arrived and were not told of yet */
+    uint64_t n_untold;                 /* bytes that arrived and that no receipt was sent for */
+    struct sl_deadline receipts;       /* for them */
     struct sl_task_link going_down;
     int down_code;
     char down_why[128];
@@ -126,6 +130,8 @@ static inline bool sl_tunnel_is_unseen(const struct sl_tunnel *t, uint32_t id)
 {
     return t->last_seen_id == 0 || sl_tunnel_is_newer(id, t->last_seen_id);
 }
+/* What has arrived on every stream, as far as the peer does not know it. */
+void sl_tunnel_tell_receipts(struct sl_tunnel *t);
 /* Takes the link and makes it the tunnel's; then, when the streams may use it: what waits is
  * announced to it. */
 void sl_tunnel_attach(struct sl_tunnel *t, struct sl_tunnel_link *link);

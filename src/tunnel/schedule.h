@@ -23,7 +23,8 @@
 #include "base/mem.h"
 
 enum {
-    SL_SCHEDULE_QUANTUM = 32 * 1024, /* bytes of one turn of a stream */
+    /* Bytes of one turn of a stream: with the head of its frame two full records of TLS. */
+    SL_SCHEDULE_QUANTUM = 32 * 1024 - 9,
     SL_SCHEDULE_FLOOR = 1000 * 1000, /* bytes a second for the sustained tier, at least */
     SL_SCHEDULE_BURST = 64 * 1024,   /* of that, at once */
     /* A stream is sustained once it is this old and this fast; it comes back at half of that. */

@@ -9,10 +9,10 @@
 #include "tunnel/internal.h"
 
 enum {
-    OUT_HIGH = 256 * 1024,  /* unsent bytes above which the writer has to wait */
-    LINGER_MS = 30000,      /* for the rest of a stream whose holder has gone */
-    RECEIPT_AT = 64 * 1024, /* bytes that arrived until the peer is told at once */
-    RECEIPT_MS = 1000,      /* and until it is told at all */
+    OUT_HIGH = 256 * 1024,   /* unsent bytes above which the writer has to wait */
+    LINGER_MS = 30000,       /* for the rest of a stream whose holder has gone */
+    RECEIPT_AT = 256 * 1024, /* bytes that arrived until the peer is told at once */
+    RECEIPT_MS = 1000,       /* and until it is told at all */
 };
 
 static void run_later(void *user);
@@ -46,6 +46,12 @@ static void bury(struct sl_tunnel_stream *s)
     sl_loop_defer(s->stream.loop, s, destroy);
 }
 
+/* Bytes that arrived since the last receipt. */
+static uint64_t n_untold(const struct sl_tunnel_stream *s)
+{
+    return s->window.received - SL_MIN(s->told, s->window.received);
+}
+
 static void leave(struct sl_tunnel_stream *s)
 {
     struct sl_tunnel *t = s->tunnel;
@@ -58,6 +64,7 @@ static void leave(struct sl_tunnel_stream *s)
     sl_schedule_idle(&t->schedule, &s->flow);
     sl_window_close(&s->window, &t->budget);
     t->budget.held -= sl_sendq_len(&s->out);
+    t->n_untold -= n_untold(s);
     sl_deadline_stop(&s->deadline);
     sl_map_remove(&t->by_id, sl_str((const char *)s->key, sizeof(s->key)));
     sl_link_remove(&s->link);
@@ -127,12 +134,13 @@ struct sl_tunnel_stream *sl_tunnel_stream_new(struct sl_tunnel *t, uint32_t id)
 
 uint64_t sl_tunnel_stream_receipt(struct sl_tunnel_stream *s)
 {
+    s->tunnel->n_untold -= n_untold(s);
     s->told = s->window.received + s->fin_arrived;
     return s->told;
 }
 
-/* Soon, so that the peer does not keep for long what it needs no more; at once when it is much, or
- * the last of it. */
+/* Soon, so that the peer does not keep for long what it needs no more; at once when it is much, of
+ * this stream or of all of them, or the last of it. */
 static void owe_receipt(struct sl_tunnel_stream *s)
 {
     struct sl_tunnel *t = s->tunnel;
@@ -141,6 +149,8 @@ static void owe_receipt(struct sl_tunnel_stream *s)
         return;
     if (s->fin_arrived || s->window.received - s->told >= RECEIPT_AT)
         t->link->ops->credit(t->link, s, 0);
+    else if (t->n_untold >= SL_TUNNEL_UNTOLD_MAX)
+        sl_tunnel_tell_receipts(t);
     else if (t->receipts.due_ms == 0)
         sl_deadline_set(&t->receipts, RECEIPT_MS);
 }
@@ -272,6 +282,7 @@ int sl_tunnel_stream_arrived(struct sl_tunnel_stream *s, const uint8_t *bytes, s
     if (rc < 0 || len == 0)
         return rc;
     s->tunnel->stats.bytes_in += len;
+    s->tunnel->n_untold += len;
     owe_receipt(s);
     if (s->is_orphan)
         pass(s, len);

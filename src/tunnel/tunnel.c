@@ -197,13 +197,8 @@ void sl_tunnel_start(struct sl_tunnel *t)
     }
 }
 
-/* Every second as long as bytes arrive. */
-static void on_receipts_due(struct sl_deadline *d)
+void sl_tunnel_tell_receipts(struct sl_tunnel *t)
 {
-    struct sl_tunnel *t = d->user;
-
-    if (t->link == NULL)
-        return;
     sl_list_each(&t->streams, it)
     {
         struct sl_tunnel_stream *s = sl_container_of(it, struct sl_tunnel_stream, link);
@@ -228,6 +223,15 @@ int sl_tunnel_send(struct sl_tunnel *t, const struct sl_frame *f)
 }
 
 /* --- life --- */
+
+/* Every second as long as bytes arrive. */
+static void on_receipts_due(struct sl_deadline *d)
+{
+    struct sl_tunnel *t = d->user;
+
+    if (t->link != NULL)
+        sl_tunnel_tell_receipts(t);
+}
 
 struct sl_tunnel *sl_tunnel_new(const struct sl_tunnel_opts *opts)
 {
