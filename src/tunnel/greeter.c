@@ -6,7 +6,6 @@ enum {
     STREAM_WINDOW = 256 * 1024,
     CONN_WINDOW = 4 << 20,
     MAX_CONN_WINDOW = 64 << 20,
-    MAX_HANDSHAKES = 256,
     MAX_STREAMS = 65535,
     MAX_DATAGRAM = 65535,
 };
@@ -113,7 +112,6 @@ struct sl_quic_settings sl_greeter_quic_settings(uint32_t idle_ms)
     struct sl_quic_settings s = sl_quic_settings_default;
 
     s.idle_timeout = idle_ms;
-    s.max_handshakes = MAX_HANDSHAKES;
     s.max_streams_bidi = MAX_STREAMS;
     s.max_datagram = MAX_DATAGRAM;
     s.stream_window = STREAM_WINDOW;
