@@ -95,7 +95,7 @@ function routes.compile_one(route)
 end
 
 --- Makes compiled routes live, leaving out those that only the data plane can see to be wrong: a
--- certificate that cannot be parsed, a key that does not belong to it.
+-- certificate that cannot be parsed, a key that does not belong to it, a port that cannot be had.
 --
 -- The tables must stay as they are from then on: one that was published once is known again without
 -- a look at what it says, which is what makes a small change in a large set cheap.

@@ -227,15 +227,17 @@ static void open_more(const struct plan *p, const struct sl_port_info *info, enu
     p->change->n--;
 }
 
-static void plan_port(const struct plan *p, const struct sl_port_info *info)
+enum step { STEP_NEW, STEP_FEWER, STEP_MORE };
+
+static void plan_port(const struct plan *p, const struct sl_port_info *info, enum step step)
 {
     for (unsigned use = SL_PORT_TCP; use <= SL_PORT_UDP; use++) {
         const struct sl_port *open = find(p->ports, info->port, use);
         unsigned n_before = open != NULL ? open->n_open : 0, n_after = workers_for(p, info, use);
 
-        if (n_after > n_before)
+        if (n_after > n_before && step == (n_before == 0 ? STEP_NEW : STEP_MORE))
             open_more(p, info, use, n_after);
-        else if (n_after < n_before)
+        else if (n_after < n_before && step == STEP_FEWER)
             append(p, info->port, use)->n_after = n_after;
     }
 }
@@ -248,8 +250,12 @@ void sl_ports_plan(struct sl_ports_change *out, const struct sl_ports *ports,
     size_t n = sl_snapshot_ports(snapshot, &infos);
 
     *out = (struct sl_ports_change){.n_workers = ports->n_workers};
-    for (size_t i = 0; i < n; i++)
-        plan_port(&p, &infos[i]);
+    /* A socket that joins others gets visitors at once, who would be lost if the change were not
+     * made: so the last step comes when all is well. */
+    for (enum step step = STEP_NEW; step <= STEP_MORE && out->n_failed == 0; step++) {
+        for (size_t i = 0; i < n; i++)
+            plan_port(&p, &infos[i], step);
+    }
     for (size_t i = 0; i < ports->n; i++) {
         const struct sl_port *port = &ports->at[i];
 

@@ -112,6 +112,28 @@ static void what_fails_leaves_nothing(void)
     close(taken);
 }
 
+/* Who comes to a port that is open must not be accepted for a worker that never hears of it. */
+static void nobody_joins_before_all_is_well(void)
+{
+    const struct test_route before = {
+        .ports = port_text, .protocol = SL_PROTOCOL_TCP, .tunnel = "main"};
+    char both[16];
+    const struct test_route after = {.ports = both, .protocol = SL_PROTOCOL_TCP};
+    struct sl_ports_change change;
+    struct sl_addr at;
+    int taken;
+
+    check_step(&before, 0, 1);
+    sl_check(sl_addr_parse(&at, SL_STR("::"), 0) == 0);
+    sl_check(sl_socket_listen(&taken, &at, false, NULL) == 0);
+    snprintf(both, sizeof(both), "%u %u", port, sl_addr_port(&at));
+    change = apply(&after);
+    sl_check(change.n_failed == 1 && change.n == 0);
+    sl_ports_change_clear(&change);
+    close(taken);
+    check_step(NULL, 1, 0);
+}
+
 static void a_worker_more_joins_the_others(void)
 {
     struct test_route route = {.ports = port_text, .protocol = SL_PROTOCOL_TCP, .tunnel = "main"};
@@ -183,6 +205,7 @@ int main(void)
     find_port();
     the_number_of_workers_follows_the_routes();
     what_fails_leaves_nothing();
+    nobody_joins_before_all_is_well();
     a_worker_more_joins_the_others();
     quic_keeps_its_sockets();
     sl_ports_clear(&ports);
