@@ -1,7 +1,8 @@
 /*
  * The inside of a tunnel, for the files of this folder: tunnel.c (the set of streams and its link),
- * stream.c (one stream as its holder sees it), frames.c (the link over TLS), quic_link.c (the link
- * over QUIC), channel.c (what both links have in common).
+ * stream.c (one stream as its holder sees it), resume.c (how it goes on over another link),
+ * frames.c (the link over TLS), quic_*.c (the link over QUIC), channel.c (what both links have in
+ * common).
  *
  *     holder --write--> stream.out --peek, sent--> link ~~~> link --arrived--> stream.in --> holder
  *            <--------------------- credit <~~~ passed -------------------------
