@@ -7,6 +7,7 @@
 #include "app/health.h"
 #include "app/runtime.h"
 #include "app/supervisor.h"
+#include "quic/token.h"
 
 static int run_runtime(int ready_fd, void *arg)
 {
@@ -17,6 +18,7 @@ static int run(struct sl_options *o)
 {
     if (o->is_check || o->no_supervisor)
         return sl_runtime_run(-1, o);
+    sl_quic_token_draw(); /* for the runtime, and for the one after it if it crashes */
     return sl_supervise(run_runtime, o);
 }
 

@@ -16,12 +16,17 @@ static void draw(void)
     sl_assert(RAND_priv_bytes((uint8_t *)&secrets, sizeof(secrets)) == 1);
 }
 
+void sl_quic_token_draw(void)
+{
+    pthread_once(&drawn, draw);
+}
+
 size_t sl_quic_token_retry(uint8_t out[SL_QUIC_TOKEN_MAX], const ngtcp2_pkt_hd *hd,
                            const ngtcp2_cid *scid, const struct sl_addr *remote, uint64_t now)
 {
     ngtcp2_ssize n;
 
-    pthread_once(&drawn, draw);
+    sl_quic_token_draw();
     n = ngtcp2_crypto_generate_retry_token2(out, secrets.token, sizeof(secrets.token), hd->version,
                                             &remote->sa, sl_addr_len(remote), scid, &hd->dcid, now);
     return n > 0 ? (size_t)n : 0;
@@ -31,7 +36,7 @@ size_t sl_quic_token_new(uint8_t out[SL_QUIC_TOKEN_MAX], const struct sl_addr *r
 {
     ngtcp2_ssize n;
 
-    pthread_once(&drawn, draw);
+    sl_quic_token_draw();
     n = ngtcp2_crypto_generate_regular_token(out, secrets.token, sizeof(secrets.token), &remote->sa,
                                              sl_addr_len(remote), now);
     return n > 0 ? (size_t)n : 0;
@@ -55,7 +60,7 @@ static enum sl_quic_token check_retry(const ngtcp2_pkt_hd *hd, const struct sl_a
 enum sl_quic_token sl_quic_token_check(const ngtcp2_pkt_hd *hd, const struct sl_addr *remote,
                                        uint64_t now, ngtcp2_cid *odcid)
 {
-    pthread_once(&drawn, draw);
+    sl_quic_token_draw();
     if (hd->tokenlen == 0)
         return SL_QUIC_TOKEN_NONE;
     if (hd->token[0] == NGTCP2_CRYPTO_TOKEN_MAGIC_RETRY2)
@@ -70,7 +75,7 @@ enum sl_quic_token sl_quic_token_check(const ngtcp2_pkt_hd *hd, const struct sl_
 
 int sl_quic_reset_token(uint8_t out[NGTCP2_STATELESS_RESET_TOKENLEN], const ngtcp2_cid *cid)
 {
-    pthread_once(&drawn, draw);
+    sl_quic_token_draw();
     return ngtcp2_crypto_generate_stateless_reset_token(out, secrets.reset, sizeof(secrets.reset),
                                                         cid) == 0
                ? 0

@@ -1,9 +1,11 @@
 /*
  * What the workers of this process prove to themselves: address validation tokens (RFC 9000,
- * section 8.1) and stateless reset tokens (section 10.3), from secrets that were drawn when the
- * process began and that all workers share.
+ * section 8.1) and stateless reset tokens (section 10.3), from secrets that all workers share. They
+ * are drawn when they are first needed; a parent that draws them gives them to every process that
+ * it forks, so that the one after a crash can tell clients that their connections are gone.
  *
- * Any thread. After a restart a client does one more round trip, and its old connections time out.
+ * Any thread. After a restart of the parent a client does one more round trip, and its old
+ * connections time out.
  */
 #ifndef SL_QUIC_TOKEN_H
 #define SL_QUIC_TOKEN_H
@@ -20,6 +22,7 @@ enum sl_quic_token {
     SL_QUIC_TOKEN_INVALID /* of our making, but not for this address or too old */
 };
 
+void sl_quic_token_draw(void);
 /* The token of a Retry that names `scid`, for the client's packet `hd`. Its length, or 0. `now` is
  * in ns, on the same clock everywhere. */
 size_t sl_quic_token_retry(uint8_t out[SL_QUIC_TOKEN_MAX], const ngtcp2_pkt_hd *hd,

@@ -1,3 +1,5 @@
+#include <sys/wait.h>
+#include <unistd.h>
 #include "base/check.h"
 #include "quic/cid.h"
 #include "quic/token.h"
@@ -97,8 +99,32 @@ static void test_ids(void)
     sl_map_clear(&table);
 }
 
+/* Before anything else has drawn: what a process proves, the one that comes after it can, too. */
+static void test_survives_a_crash(void)
+{
+    uint8_t ours[NGTCP2_STATELESS_RESET_TOKENLEN], theirs[NGTCP2_STATELESS_RESET_TOKENLEN];
+    ngtcp2_cid id = {.datalen = 8, .data = {1}};
+    int ends[2];
+    pid_t child;
+
+    sl_quic_token_draw();
+    sl_assert(pipe(ends) == 0);
+    if ((child = fork()) == 0) {
+        bool ok = sl_quic_reset_token(theirs, &id) == 0 &&
+                  write(ends[1], theirs, sizeof(theirs)) == (ssize_t)sizeof(theirs);
+
+        _exit(ok ? 0 : 1);
+    }
+    sl_check(child > 0 && read(ends[0], theirs, sizeof(theirs)) == (ssize_t)sizeof(theirs));
+    sl_check(waitpid(child, NULL, 0) == child);
+    sl_check(sl_quic_reset_token(ours, &id) == 0 && memcmp(ours, theirs, sizeof(ours)) == 0);
+    close(ends[0]);
+    close(ends[1]);
+}
+
 int main(void)
 {
+    test_survives_a_crash();
     test_retry();
     test_known();
     test_ids();
