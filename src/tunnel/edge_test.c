@@ -81,6 +81,33 @@ static void both_sides_know_how_it_goes(enum sl_edge_transport transport)
     world_end();
 }
 
+/* To the hub it is an original then, whose first frame is the PONG, and both leave out what only
+ * two sluices know. */
+static void an_edge_may_take_the_hub_for_an_original(enum sl_edge_transport transport)
+{
+    static const struct sl_edge_terms original = {.is_sluice = false};
+    struct holder *h;
+
+    set_up();
+    edges[0].decides = true;
+    for (int n = 1; n <= 2; n++) {
+        world_connect(&edges[0], transport);
+        run_until(loop, edges[0].n_answers == n);
+        h = visit(&edges[0]);
+        say(h, "hello", true);
+        sl_edge_accept(edges[0].edge, &original);
+        run_until(loop, n_taken == n && taken[n - 1]->got_fin);
+        sl_check(has(taken[n - 1], "hello") && !edges[0].resumed && edges[0].n_up == n);
+        say(taken[n - 1], "and back", false);
+        run_until(loop, has(h, "and back"));
+        sl_edge_hang_up(edges[0].edge);
+        run_until(loop, edges[0].n_down == n && n_calls == 2 * n);
+        run_until(loop, h->code == SL_E_RESET && taken[n - 1]->code == SL_E_RESET);
+        let_go(&h);
+    }
+    world_end();
+}
+
 /* --- sessions --- */
 
 static void sessions_go_through(enum sl_edge_transport transport)
@@ -432,6 +459,7 @@ int main(void)
 
         a_stream_goes_both_ways(transport);
         both_sides_know_how_it_goes(transport);
+        an_edge_may_take_the_hub_for_an_original(transport);
         sessions_go_through(transport);
         a_stream_goes_on_over_another_transport(transport);
         a_new_link_takes_over_from_one_that_lives(transport);

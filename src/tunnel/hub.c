@@ -94,7 +94,8 @@ static void fill(const struct sl_hub_entry *entry, struct sl_tunnel_status *out)
     sl_pulse_status(&e->pulse, e->tunnel, &e->sessions, out);
     out->transport = e->transport;
     out->up_since = out->is_up ? e->up_since : 0;
-    out->remote = e->addr;
+    if (!sl_pulse_remote(&e->pulse, &out->remote))
+        out->remote = e->addr; /* of the last link */
 }
 
 void sl_hub_each(const struct sl_hub *h,

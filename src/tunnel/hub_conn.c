@@ -311,10 +311,13 @@ static void on_open(struct sl_greeter *g)
     sl_greeter_read(g, true);
 }
 
+/* Whoever only looks whether somebody listens here, as health checks do, is not worth a line. */
 static void on_end(struct sl_greeter *g, int code, const char *why)
 {
-    (void)code;
-    sl_hub_conn_drop(conn_of(g), why);
+    struct sl_hub_conn *c = conn_of(g);
+    bool is_a_look = c->state == HANDSHAKE && (code == SL_E_CLOSED || code == SL_E_RESET);
+
+    sl_hub_conn_drop(c, is_a_look ? NULL : why);
 }
 
 static const struct sl_greeter_handler greeter_handler = {on_open, on_bytes, on_end};

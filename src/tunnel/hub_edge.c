@@ -31,17 +31,22 @@ static void tell_up(struct sl_hub_edge *e, bool resumed)
     tell(e, SL_HUB_EDGE_UP, 0);
 }
 
-static void tell_down(struct sl_hub_edge *e, const char *why)
+static void log_down(const struct sl_hub_edge *e, const char *what, const char *why)
 {
     char text[SL_ADDR_TEXT_LEN];
 
+    sl_log_warn(what, sl_f_strn("edge", e->entry->id),
+                sl_f_str("remote", sl_addr_text(&e->addr, text)),
+                sl_f_str("transport", sl_hub_transport(e->transport)), sl_f_str("error", why));
+}
+
+static void tell_down(struct sl_hub_edge *e, const char *why)
+{
     if (!e->is_up)
         return;
     e->is_up = false;
     e->hub->stats.n_edges_up--;
-    sl_log_warn("edge down", sl_f_strn("edge", e->entry->id),
-                sl_f_str("remote", sl_addr_text(&e->addr, text)),
-                sl_f_str("transport", sl_hub_transport(e->transport)), sl_f_str("error", why));
+    log_down(e, "edge down", why);
     tell(e, SL_HUB_EDGE_DOWN, 0);
 }
 
@@ -121,6 +126,8 @@ static void on_down(void *user, int code, const char *why)
     if (sl_pulse_has_link(&e->pulse))
         return; /* a newer one, which came before anybody was told */
     sl_pulse_stop(&e->pulse);
+    if (!e->is_up)
+        log_down(e, "a link of an edge failed before it was up", why);
     tell_down(e, why);
     if (e->is_sluice)
         sl_deadline_set(&e->patience, e->hub->opts.resume_ms);
@@ -192,7 +199,7 @@ int sl_hub_edge_link(struct sl_hub_edge *e, struct sl_greeter *g, const struct s
     int rc;
 
     memcpy(terms.ticket, e->ticket, sizeof(terms.ticket));
-    if (peer == NULL || before == NULL ||
+    if (peer == NULL || before == NULL || !before->is_sluice ||
         CRYPTO_memcmp(peer->ticket, before->ticket, sizeof(before->ticket)) != 0) {
         begin(e, g, &terms);
         return 0;
