@@ -140,7 +140,37 @@ struct plan {
     struct sl_ports_change *change;
     const struct sl_ports *ports;
     bool has_quic;
+    size_t n_sockets; /* those that are open, with what is added */
 };
+
+/* A group of QUIC is in the table and with the workers. */
+static size_t sockets_of(enum sl_port_use use, unsigned n_workers)
+{
+    return (size_t)n_workers * (use == SL_PORT_QUIC ? 2 : 1);
+}
+
+static size_t count_sockets(const struct sl_ports *ports)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < ports->n; i++)
+        n += sockets_of(ports->at[i].use, ports->at[i].n_open);
+    return n;
+}
+
+/* A set of routes must not take the descriptors that visitors need. */
+static int check_room(const struct plan *p, size_t n_more, struct sl_err *err)
+{
+    size_t most = p->ports->max_sockets;
+
+    if (most == 0 || p->n_sockets + n_more <= most)
+        return 0;
+    return sl_err_set(
+        err, SL_E_LIMIT,
+        "there is no room for its sockets: all ports together may have %zu, a quarter "
+        "of the file descriptors",
+        most);
+}
 
 static unsigned workers_for(const struct plan *p, const struct sl_port_info *info,
                             enum sl_port_use use)
@@ -208,20 +238,25 @@ static void close_change(struct sl_port_change *c, unsigned n_workers)
     close_all(c->port.fds, n_workers);
 }
 
-static void open_more(const struct plan *p, const struct sl_port_info *info, enum sl_port_use use,
+static void open_more(struct plan *p, const struct sl_port_info *info, enum sl_port_use use,
                       unsigned n_after)
 {
     struct sl_port_change *c = append(p, info->port, use);
+    size_t n_more = sockets_of(use, n_after - c->n_before);
     struct sl_err err;
     int rc = check_neighbour(p, info, use, &err);
 
     c->n_after = n_after;
     c->fds = no_fds(p->ports->n_workers);
     if (rc == 0)
+        rc = check_room(p, n_more, &err);
+    if (rc == 0)
         rc = use == SL_PORT_QUIC ? bind_quic(c, find(p->ports, info->port, use), &err)
                                  : bind_group(c, &err);
-    if (rc == 0)
+    if (rc == 0) {
+        p->n_sockets += n_more;
         return;
+    }
     note_failure(p->change, &c->port, &err);
     close_change(c, p->ports->n_workers);
     p->change->n--;
@@ -229,7 +264,7 @@ static void open_more(const struct plan *p, const struct sl_port_info *info, enu
 
 enum step { STEP_NEW, STEP_FEWER, STEP_MORE };
 
-static void plan_port(const struct plan *p, const struct sl_port_info *info, enum step step)
+static void plan_port(struct plan *p, const struct sl_port_info *info, enum step step)
 {
     for (unsigned use = SL_PORT_TCP; use <= SL_PORT_UDP; use++) {
         const struct sl_port *open = find(p->ports, info->port, use);
@@ -245,7 +280,7 @@ static void plan_port(const struct plan *p, const struct sl_port_info *info, enu
 void sl_ports_plan(struct sl_ports_change *out, const struct sl_ports *ports,
                    const struct sl_snapshot *snapshot, bool has_quic)
 {
-    const struct plan p = {out, ports, has_quic};
+    struct plan p = {out, ports, has_quic, count_sockets(ports)};
     const struct sl_port_info *infos;
     size_t n = sl_snapshot_ports(snapshot, &infos);
 

@@ -37,6 +37,7 @@ struct sl_ports {
     struct sl_port *at; /* sorted */
     size_t n;
     unsigned n_workers;
+    size_t max_sockets;          /* of all ports together; 0: no limit */
     struct sl_addr bind_address; /* for ports that are opened from now on; AF_UNSPEC: all */
 };
 

@@ -134,6 +134,27 @@ static void nobody_joins_before_all_is_well(void)
     check_step(NULL, 1, 0);
 }
 
+static void ports_leave_descriptors_to_visitors(void)
+{
+    const struct test_route route = {
+        .ports = port_text, .protocol = SL_PROTOCOL_TCP, .transport = SL_TRANSPORT_ALL};
+    struct sl_ports_change change;
+
+    ports.max_sockets = 2 * N_WORKERS - 1;
+    change = apply(&route);
+    sl_check(change.n == 1 && change.n_failed == 1);
+    sl_check(change.failed[0].use == SL_PORT_UDP && change.failed[0].err.code == SL_E_LIMIT);
+    sl_ports_change_clear(&change);
+    ports.max_sockets++;
+    change = apply(&route);
+    sl_check(change.n == 2 && change.n_failed == 0);
+    sl_ports_change_clear(&change);
+    change = apply(NULL);
+    sl_check(change.n == 2);
+    sl_ports_change_clear(&change);
+    ports.max_sockets = 0;
+}
+
 static void a_worker_more_joins_the_others(void)
 {
     struct test_route route = {.ports = port_text, .protocol = SL_PROTOCOL_TCP, .tunnel = "main"};
@@ -206,6 +227,7 @@ int main(void)
     the_number_of_workers_follows_the_routes();
     what_fails_leaves_nothing();
     nobody_joins_before_all_is_well();
+    ports_leave_descriptors_to_visitors();
     a_worker_more_joins_the_others();
     quic_keeps_its_sockets();
     sl_ports_clear(&ports);

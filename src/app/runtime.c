@@ -237,6 +237,7 @@ static void raise_limits(struct sl_runtime *rt)
     (void)setrlimit(RLIMIT_NOFILE, &limit);
     if (limit.rlim_cur == RLIM_INFINITY)
         return;
+    rt->ports.max_sockets = limit.rlim_cur / 4;
     share = limit.rlim_cur / 4 / SL_MAX(rt->n_workers, 1);
     rt->default_max_connections = (uint32_t)(share * 3);
     rt->default_max_udp_sessions = (uint32_t)SL_MIN(share, rt->default_max_udp_sessions);
