@@ -249,6 +249,34 @@ describe("an edge", function()
     assert.equal(1, logged("means nothing"))
   end)
 
+  it("hears a hub that changes its mind all the time ten times a second", function()
+    start()
+    local n = #world.published
+    for i = 1, 100 do
+      main:event("config", ('{"listenPorts":[%d]}'):format(i))
+      advance(0.01)
+    end
+    advance(1)
+    assert.same({ "tcp 100 -> main" }, live())
+    assert.is_true(#world.published - n <= 12)
+  end)
+
+  it("changes nothing when the hub says the same again", function()
+    start()
+    local n = #world.published
+    main:event("config", '{"listenPorts":[443,80],"listenPortsUdp":[443]}')
+    main:event("down", "reset")
+    advance(10)
+    assert.same({ 2, n }, { #main.connects, #world.published })
+  end)
+
+  it("does not repeat a reason at any length", function()
+    main.on_connect = function() return nil, ("x"):rep(100000), "refused" end
+    start()
+    assert.equal(1, logged("cannot connect"))
+    assert.is_true(#world.logged[#world.logged].fields.error < 400)
+  end)
+
   it("takes the OK of an old hub, and opens its own ports", function()
     main.on_connect = function() return "OK" end
     start { listenPorts = { 80 }, listenPortsUdp = { 53 } }

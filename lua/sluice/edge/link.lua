@@ -18,6 +18,13 @@ local first_wait, longest_wait, healthy_after = 1, 30, 30
 local quic_timeout, tls_timeout = 5, 10
 local quic_pause = 300
 
+-- A hub that changes its mind all the time is heard ten times a second: of what comes meanwhile the
+-- newest counts.
+local config_pause = 0.1
+
+-- Of what a hub gives as its reason this many bytes are of interest.
+local longest_reason = 300
+
 --- Seconds to wait after so many failures in a row: 1 to 30, doubling, 20 % more or less, so that a
 -- hub that comes back does not see all its edges at once.
 function link.backoff(failures, random)
@@ -88,10 +95,13 @@ local function complain_of_ports(self, odd)
 end
 
 local function take_ports(self, assigned, odd)
+  local is_same = ports.is_same(assigned, self.assigned)
   complain_of_ports(self, odd)
   self.assigned = assigned
   remember(self)
-  self._on_ports(self)
+  if not is_same then
+    self._on_ports(self)
+  end
 end
 
 local function take_config(self, text)
@@ -141,7 +151,7 @@ local function try(self, hub, transport)
     verify = hub.verify, ca_file = hub.ca_file, server_name = hub.server_name,
   }
   if not line then
-    return nil, err, kind
+    return nil, err:sub(1, longest_reason), kind
   end
   local assigned, odd = ports.greeting(line)
   if not assigned then
@@ -221,6 +231,7 @@ local function serve(self)
   local kind, detail = self._edge:event()
   while kind == "config" do
     take_config(self, detail)
+    sluice.sleep(config_pause)
     kind, detail = self._edge:event()
   end
 end

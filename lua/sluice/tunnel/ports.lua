@@ -2,6 +2,7 @@
 -- answer to the greeting or a CONFIG. What a hub says is read with tolerance: keys that are not
 -- known mean nothing, null means absent, and what is no port is left out and told.
 
+local check = require "sluice.check"
 local sluice = require "sluice"
 
 local ports = {}
@@ -20,7 +21,7 @@ end
 
 local function note(odd, value)
   if #odd < most_shown then
-    table.insert(odd, type(value) == "table" and "a list or an object" or tostring(value))
+    table.insert(odd, check.show(value))
   end
 end
 
