@@ -347,5 +347,9 @@ describe("ports", function()
       assert.same({ ["0100007F"] = true }, (select(2, sockets(transport, port))))
     end
     close(open(port))
+    local code, _, err = sluice.run { "run", "spec/fixtures/ports.lua",
+      dkjson.encode { bind_address = "localhost" } }
+    assert.equal(1, code)
+    assert.matches('"error":"bind_address: an IP address expected"', err)
   end)
 end)
