@@ -150,12 +150,13 @@ void sl_tunnel_tell_up(struct sl_tunnel *t)
         t->handler->on_up(t->user, t->goes_on);
 }
 
-/* With the original the streams do not survive it: nobody can tell what has arrived there. */
+/* With the original the streams do not survive it: nobody can tell what has arrived there. A link
+ * that has come since has ended them when it began. */
 static void go_down(void *user)
 {
     struct sl_tunnel *t = user;
 
-    if (!t->resumes)
+    if (!t->resumes && t->link == NULL)
         fail_streams(t, SL_E_RESET, true);
     t->handler->on_down(t->user, t->down_code, t->down_why);
 }

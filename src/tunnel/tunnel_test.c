@@ -356,6 +356,33 @@ static void an_idle_stream_costs_little(void)
     tear_down();
 }
 
+/* Before anybody was told that the old one is gone. What has begun over the new one is not touched
+ * when he is. */
+static void a_link_may_come_in_the_turn_in_which_the_last_one_went(void)
+{
+    struct holder *old, *young;
+
+    resumes = false;
+    set_up();
+    old = open_stream();
+    turn();
+    sl_tunnel_detach(edge.tunnel, SL_E_TIMEOUT, "no answer");
+    sl_tunnel_detach(hub.tunnel, SL_E_TIMEOUT, "no answer");
+    young = open_stream();
+    (void)sl_stream_write1(young->stream, "waited", 6, true);
+    join();
+    sl_check(edge.n_down == 1 && edge.n_up == 2 && hub.n_down == 1);
+    sl_check(young->code == 0 && sl_tunnel_is_up(edge.tunnel) && hub.n_accepted >= 2);
+    sl_stream_read(hub.accepts[hub.n_accepted - 1]->stream, true);
+    turn();
+    sl_check_str(sl_buf_str(&hub.accepts[hub.n_accepted - 1]->in), SL_STR("waited"));
+    let_go(old, SL_CLOSE_ABORT);
+    let_go(young, SL_CLOSE_ABORT);
+    turn();
+    tear_down();
+    resumes = true;
+}
+
 int main(void)
 {
     sl_check(sl_loop_new(&loop) == 0);
@@ -371,6 +398,7 @@ int main(void)
     grants_are_not_what_is_held();
     an_idle_stream_costs_little();
     what_came_with_the_handshake_is_read_first();
+    a_link_may_come_in_the_turn_in_which_the_last_one_went();
     sl_loop_free(loop);
     return sl_check_done();
 }
