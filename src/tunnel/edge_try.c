@@ -4,7 +4,10 @@
 #include "codec/tunnel_greeting.h"
 #include "tunnel/hub.h"
 
-enum { DEFAULT_TIMEOUT_MS = 10 * 1000 };
+enum {
+    DEFAULT_TIMEOUT_MS = 10 * 1000,
+    KEEP_ALIVE_MS = 10 * 1000, /* NATs remember the way, and a hub that has crashed is found out */
+};
 
 /* SL_E_REFUSED is the hub's word, and not that of a machine where none listens. */
 static void fail(struct sl_edge_try *t, int code, const char *why)
@@ -131,6 +134,7 @@ static int connect_to(struct sl_edge_try *t, const struct sl_addr *to)
     int rc;
 
     settings.handshake_timeout = t->what.timeout_ms / (uint32_t)t->addrs.n;
+    settings.keep_alive = SL_MIN(KEEP_ALIVE_MS, t->idle_ms / 3);
     if ((rc = sl_quic_endpoint_new_client(&t->endpoint, to, &opts, &t->err)) < 0)
         return rc;
     streams = sl_greeter_use_quic(&t->greeter, true);
