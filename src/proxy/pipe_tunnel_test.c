@@ -264,6 +264,30 @@ static void a_transfer_survives_its_link(void)
     end();
 }
 
+/* Also when both have said all, and what is left is in the tunnel alone. */
+static void the_last_bytes_survive_the_link(void)
+{
+    static char part[100001];
+
+    memset(part, 'p', sizeof(part) - 1);
+    begin_up();
+    talk();
+    client_fin(&c);
+    run_until(w.loop, o.conns[0].n_fin == 1);
+    tunnels_cut(&t);
+    origin_say(&o, 0, part);
+    origin_fin(&o, 0);
+    run_until(w.loop, w.n_done == 1);
+    for (int i = 0; i < 5; i++) {
+        sl_loop_skip(w.loop, 9000);
+        run_quiet(w.loop);
+    }
+    tunnels_connect(&t);
+    run_until(w.loop, client_is_closed(&c));
+    sl_check(c.n_got == 4 + sizeof(part) - 1 && c.n_fin == 1);
+    end();
+}
+
 /* --- without a link --- */
 
 static void a_visitor_waits_for_the_link(void)
@@ -369,6 +393,7 @@ int main(void)
     the_original_does_not_resume();
     the_edge_is_freed_under_a_visitor();
     a_transfer_survives_its_link();
+    the_last_bytes_survive_the_link();
     a_visitor_waits_for_the_link();
     a_visitor_does_not_wait_for_ever();
     another_target_is_up();

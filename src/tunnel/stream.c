@@ -9,8 +9,9 @@
 #include "tunnel/internal.h"
 
 enum {
-    OUT_HIGH = 256 * 1024,   /* unsent bytes above which the writer has to wait */
-    LINGER_MS = 30000,       /* for the rest of a stream whose holder has gone */
+    OUT_HIGH = 256 * 1024, /* unsent bytes above which the writer has to wait */
+    /* For the next of what a holder has left who is gone. A slow peer gives credit seldom. */
+    LINGER_MS = 300000,
     RECEIPT_AT = 256 * 1024, /* bytes that arrived until the peer is told at once */
     RECEIPT_MS = 1000,       /* and until it is told at all */
 };
@@ -92,10 +93,22 @@ static void reset(struct sl_tunnel_stream *s)
     leave(s);
 }
 
+/* The peer takes the rest in its own time, as long as it takes some of it. */
+static void go_on_lingering(struct sl_tunnel_stream *s)
+{
+    if (s->is_orphan)
+        sl_deadline_set(&s->deadline, LINGER_MS);
+}
+
+/* Between two links it can take nothing; it is for the tunnel to give up then. */
 static void on_linger_due(struct sl_deadline *d)
 {
     struct sl_tunnel_stream *s = d->user;
 
+    if (!sl_tunnel_is_up(s->tunnel)) {
+        go_on_lingering(s);
+        return;
+    }
     reset(s);
     bury(s);
 }
@@ -173,6 +186,8 @@ int sl_tunnel_stream_acked(struct sl_tunnel_stream *s, uint64_t receipt)
     n_new -= s->fin_acked;
     drop_acked(s, (size_t)n_new);
     s->out_base += n_new;
+    if (n_new > 0)
+        go_on_lingering(s);
     settle(s);
     return 0;
 }
@@ -358,6 +373,7 @@ void sl_tunnel_stream_sent(struct sl_tunnel_stream *s)
         s->is_drained = true;
         soon(s);
     }
+    go_on_lingering(s);
     settle(s);
 }
 
@@ -407,7 +423,7 @@ static void linger(struct sl_tunnel_stream *s)
     sl_buf_reset(&s->in); /* the holder may be reading these bytes just now */
     pass(s, n_waiting);
     tell_reading(s);
-    sl_deadline_set(&s->deadline, LINGER_MS);
+    go_on_lingering(s);
     if (!s->stream.sent_fin)
         (void)do_write(&s->stream, NULL, 0, true);
     settle(s);
