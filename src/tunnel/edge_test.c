@@ -254,6 +254,17 @@ static void an_edge_that_is_taken_out_goes_down(enum sl_edge_transport transport
     world_end();
 }
 
+static void an_edge_that_ends_says_so(enum sl_edge_transport transport)
+{
+    set_up();
+    world_up(&edges[0], transport);
+    sl_edge_free(edges[0].edge);
+    edges[0].edge = NULL;
+    run_until(loop, n_calls == 2);
+    sl_check(is_call(1, "down e0"));
+    world_end();
+}
+
 /* --- attempts that fail --- */
 
 static void a_wrong_secret_is_refused(enum sl_edge_transport transport)
@@ -466,6 +477,7 @@ int main(void)
         a_hub_that_was_started_anew_begins_anew(transport);
         a_new_config_arrives(transport);
         an_edge_that_is_taken_out_goes_down(transport);
+        an_edge_that_ends_says_so(transport);
         a_wrong_secret_is_refused(transport);
         attempts_that_cannot_be_say_why(transport);
         a_hub_proves_who_it_is_by_its_key(transport);

@@ -254,12 +254,10 @@ static void take_greeting(struct sl_hub_conn *c)
 /* The connection is a link, or will never be one. */
 static void link_up(struct sl_hub_conn *c, const struct sl_resume *peer)
 {
-    struct sl_hub_edge *e = c->edge;
-
-    c->edge = NULL;
-    e->entry->conn = NULL;
-    if (sl_hub_edge_link(e, &c->greeter, peer) < 0)
+    c->edge->entry->conn = NULL;
+    if (sl_hub_edge_link(c->edge, &c->greeter, peer) < 0)
         log_drop(c, "what the edge says of its streams is out of date");
+    c->edge = NULL;
     destroy(c);
 }
 
