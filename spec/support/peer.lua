@@ -227,9 +227,11 @@ function connection:carry(bytes, to, n)
   while got < n do
     assert(process.now() < deadline, "only " .. got .. " bytes have arrived")
     local fds = { [to_fd] = { events = { IN = true } } }
-    fds[fd] = sent < #bytes and { events = { OUT = true } } or nil
+    if sent < #bytes then
+      fds[fd] = { events = { IN = fd == to_fd, OUT = true } }
+    end
     poll.poll(fds, 1000)
-    if fds[fd] and fds[fd].revents.OUT then
+    if sent < #bytes and fds[fd].revents.OUT then
       sent = sent + assert(posix_socket.send(fd, bytes:sub(sent + 1, sent + 4 * batch)))
     end
     local more, err = read_now(to)
