@@ -96,6 +96,19 @@ static void a_visitor_is_never_trusted(void)
     end();
 }
 
+static void a_target_of_requests_is_told_who_it_is(void)
+{
+    begin();
+    world_add(&w, 0, &(struct sl_route_spec){.is_tunnelled = true, .send_proxy = 1}, &o, NULL);
+    publish(0);
+    visit(&c, "203.0.113.7", 0);
+    client_say(&c, GET);
+    run_until(w.loop, client_got_tail(&c, "ok"));
+    sl_check(
+        sl_str_starts(origin_text(&o, 0), SL_STR("PROXY TCP4 203.0.113.7 198.51.100.2 4711 ")));
+    end();
+}
+
 static void a_target_is_told_who_it_is(const char *ip, const char *want)
 {
     struct sl_route_spec spec = raw();
@@ -372,6 +385,7 @@ int main(void)
 {
     requests_name_the_visitor();
     a_visitor_is_never_trusted();
+    a_target_of_requests_is_told_who_it_is();
     a_target_is_told_who_it_is("203.0.113.7",
                                "PROXY TCP4 203.0.113.7 198.51.100.2 4711 %u\r\nhello");
     a_target_is_told_who_it_is("::ffff:203.0.113.7",
