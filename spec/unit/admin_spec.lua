@@ -320,6 +320,15 @@ describe("the admin API", function()
     assert.equal("admin API: address in use; set SMARTPROXY_ADMIN_HOST or SMARTPROXY_ADMIN_PORT",
       err)
   end)
+
+  it("keeps the free port that it has found", function()
+    settings.port = 0
+    local server = assert(admin.start(service, settings))
+    local port = server:port()
+    server:close()
+    assert.equal(port, assert(admin.start(service, settings)):port())
+    assert.not_equal(port, assert(admin.start(service, settings)):port()) -- it is taken
+  end)
 end)
 
 describe("the settings of the admin API", function()

@@ -109,14 +109,11 @@ function server.new(settings, find, owner)
   return setmetatable({ _settings = settings, _find = find, _owner = owner }, server)
 end
 
---- Listens and serves.
--- @treturn ?table the server
--- @treturn ?string what is wrong
-function server:start()
+local function listen(self, port)
   local settings = self._settings
-  local listening, err = sluice.serve {
+  return sluice.serve {
     host = settings.host,
-    port = settings.port,
+    port = port,
     max_body = settings.max_body,
     max_connections = max_connections,
     admit = function(req)
@@ -126,6 +123,34 @@ function server:start()
       return self:handle(req)
     end,
   }
+end
+
+-- Port 0 is a free one at first, and the same again after a reload of the script, if it is free.
+local function listen_again(self)
+  local memory, name = sluice.shared("sluice.admin"), self._settings.prefix
+  local before = memory:get(name)
+  local listening = before and listen(self, before)
+  local err
+  if not listening then
+    listening, err = listen(self, 0)
+  end
+  if listening then
+    memory:set(name, listening:port())
+  end
+  return listening, err
+end
+
+--- Listens and serves.
+-- @treturn ?table the server
+-- @treturn ?string what is wrong
+function server:start()
+  local settings = self._settings
+  local listening, err
+  if settings.port == 0 then
+    listening, err = listen_again(self)
+  else
+    listening, err = listen(self, settings.port)
+  end
   if not listening then
     return nil, ("admin API: %s; set %s_HOST or %s_PORT"):format(err, settings.prefix,
       settings.prefix)
