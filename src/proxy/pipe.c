@@ -6,13 +6,14 @@
 #include "proxy/pipe.h"
 
 #include "base/clock.h"
+#include "proxy/raw_target.h"
 
 static void release(void *ptr)
 {
     struct sl_pipe *p = ptr;
 
     sl_buf_clear(&p->first);
-    sl_pipe_forget_named(p->named);
+    sl_raw_target_free(p->named);
     sl_free(p);
 }
 
@@ -21,11 +22,11 @@ static void release(void *ptr)
 static void tell_done(struct sl_pipe *p, uint64_t in, uint64_t out)
 {
     const struct sl_hooks *hooks = p->conn->proxy->hooks;
-    char text[SL_PIPE_TARGET_LEN];
+    char text[SL_RAW_TARGET_LEN];
     struct sl_done done = {
         .peer = &p->conn->peer,
         .route = p->route != NULL ? p->route->name : SL_STR_NONE,
-        .target = sl_pipe_target(p, text),
+        .target = sl_raw_target_text(p->target, p->conn->port, text),
         .duration_s = (double)(sl_clock_ns() - p->started_ns) / 1e9,
         .bytes_in = in,
         .bytes_out = out,
@@ -235,7 +236,7 @@ void sl_pipe_start_to(struct sl_conn *c, struct sl_str host, uint16_t port)
 {
     struct sl_pipe *p = make(c);
 
-    p->named = sl_pipe_name_target(host, port);
+    p->named = sl_raw_target_new(host, port);
     p->picks[0] = p->named;
     p->n_picks = 1;
     sl_pipe_next_target(p, NULL);

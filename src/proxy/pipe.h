@@ -29,10 +29,6 @@ struct sl_pipe {
     bool is_over;
 };
 
-enum {
-    SL_PIPE_TARGET_LEN = 320
-}; /* a name of 253 characters, or a path of 107, and what is around it */
-
 /* pipe.c */
 extern const struct sl_stream_handler sl_pipe_handler;
 /* There is a target: bytes may move. */
@@ -43,13 +39,8 @@ void sl_pipe_end(struct sl_pipe *p, enum sl_close how, const char *error);
 /* pipe_target.c */
 /* The next of the picks; `error`: why the one before was none. Ends the pipe when none is left. */
 void sl_pipe_next_target(struct sl_pipe *p, const char *error);
-/* "host:port", as for exchanges; empty without a target. */
-struct sl_str sl_pipe_target(const struct sl_pipe *p, char out[SL_PIPE_TARGET_LEN]);
 /* For a log line that strangers can cause. */
 void sl_pipe_target_failed(struct sl_pipe *p, const char *doing, const char *error,
                            const char *detail);
-/* The one that a hook has named. */
-struct sl_target *sl_pipe_name_target(struct sl_str host, uint16_t port);
-void sl_pipe_forget_named(struct sl_target *t);
 
 #endif

@@ -3,61 +3,17 @@
  * Nothing of the client's has been sent before one is there.
  */
 #include "proxy/pipe.h"
-
-#include <stdio.h>
-#include "base/log.h"
-#include "route/target.h"
-
-/* --- what a target is called --- */
-
-struct sl_str sl_pipe_target(const struct sl_pipe *p, char out[SL_PIPE_TARGET_LEN])
-{
-    const struct sl_target *t = p->target;
-    bool is_ipv6 = t != NULL && t->host.len > 0 && memchr(t->host.p, ':', t->host.len) != NULL;
-
-    out[0] = '\0';
-    if (t != NULL && t->tunnel.len > 0)
-        snprintf(out, SL_PIPE_TARGET_LEN, "tunnel:%.*s", SL_STR_FMT(t->tunnel));
-    else if (t != NULL && t->unix_path.len > 0)
-        snprintf(out, SL_PIPE_TARGET_LEN, "unix:%.*s", SL_STR_FMT(t->unix_path));
-    else if (t != NULL)
-        snprintf(out, SL_PIPE_TARGET_LEN, is_ipv6 ? "[%.*s]:%u" : "%.*s:%u", SL_STR_FMT(t->host),
-                 t->port != 0 ? t->port : p->conn->port);
-    return sl_str_c(out);
-}
-
-struct sl_target *sl_pipe_name_target(struct sl_str host, uint16_t port)
-{
-    struct sl_target *t = sl_zalloc(sizeof(*t));
-
-    t->host = sl_str(sl_strndup(host.p, host.len), host.len);
-    t->port = port;
-    t->state = sl_target_state_get(t);
-    return t;
-}
-
-void sl_pipe_forget_named(struct sl_target *t)
-{
-    if (t == NULL)
-        return;
-    sl_target_state_put(t->state);
-    sl_free((char *)t->host.p);
-    sl_free(t);
-}
+#include "proxy/raw_target.h"
 
 void sl_pipe_target_failed(struct sl_pipe *p, const char *doing, const char *error,
                            const char *detail)
 {
-    char text[SL_PIPE_TARGET_LEN];
-    unsigned n_suppressed;
-
-    if (sl_log_may(&p->conn->proxy->failures, &n_suppressed))
-        sl_log_warn("target failed", sl_f_strn("target", sl_pipe_target(p, text)),
-                    sl_f_strn("route", p->route != NULL ? p->route->name : SL_STR_NONE),
-                    sl_f_str("while", doing), sl_f_str("error", error),
-                    sl_f_str("detail", detail != NULL ? detail : ""),
-                    sl_f_int("suppressed", n_suppressed));
-    sl_target_failed(p->target, sl_loop_now_ms(p->conn->proxy->loop));
+    sl_raw_target_failed(p->conn->proxy, &(struct sl_raw_failure){.target = p->target,
+                                                                  .route = p->route,
+                                                                  .port = p->conn->port,
+                                                                  .doing = doing,
+                                                                  .error = error,
+                                                                  .detail = detail});
 }
 
 /* --- dialling --- */
@@ -65,13 +21,8 @@ void sl_pipe_target_failed(struct sl_pipe *p, const char *doing, const char *err
 /* Who the visitor is, for a target or a hub that wants to know. */
 static size_t write_preface(struct sl_pipe *p, unsigned version)
 {
-    struct sl_proxy_header header = {.has_addresses = true};
-    const struct sl_peer *peer = &p->conn->peer;
+    struct sl_proxy_header header = sl_raw_header(&p->conn->peer, p->conn->port);
 
-    memcpy(header.from, peer->ip16, 16);
-    sl_addr_to_ip16(&peer->local, header.to);
-    header.from_port = sl_addr_port(&peer->remote);
-    header.to_port = p->conn->port;
     return sl_proxy_header_write(p->preface, (int)version, &header);
 }
 
