@@ -5,16 +5,17 @@ Options: alpn (["h3"]), address (of the server; 127.0.0.1), from (address of our
 of its own: HTTP/3 is left to `raw`), window (of each stream and the connection; 16 MiB), hold
 (no window is opened by itself), deaf (answers no PATH_CHALLENGE),
 max_datagram, omit and set (transport parameters: numbers, and number to bytes), resume (a file with a session ticket: used
-when it is there, written when one comes).
+when it is there, written when one comes), first (bytes of a datagram before the first packet).
 Commands:
   request  id, headers (all, pseudo-headers, too), bytes or size, open (more will follow), live (tell of every piece)
   send     id, bytes or size, end
   trailers id, headers
   reset    id, code
   stop     id, code
-  rebind   from, new_id: goes on from another port (and address), with another connection id or the same
+  rebind   from, new_id, first: goes on from another port (and address), with another connection id or the same
   raw      stream (a number, "uni" or "bidi": a new one), bytes, end
   packet   payload, bits, count: a 1-RTT packet with whatever frames
+  plain    bytes: a datagram that is no packet
   datagram size, update_keys, ping, close
 Events: connected, head, data, response, reset, stopped, goaway, settings, pong, sent, rebound, opened, closed.
 """
@@ -131,6 +132,10 @@ class Client(QuicConnectionProtocol):
         self._quic.reset_stream(self.streams[id], code)
         self.transmit()
 
+    async def do_plain(self, bytes):
+        if bytes:
+            self._transport.sendto(talk.bytes_of(bytes), self.server)
+
     async def do_stop(self, id, code):
         try:
             self._quic.stop_stream(self.streams[id], code)
@@ -141,6 +146,7 @@ class Client(QuicConnectionProtocol):
     async def do_rebind(self, new_id=False, **options):
         old = self._transport
         await bind(self, options)
+        await self.do_plain(options.get("first", ""))
         if new_id:
             self._quic.change_connection_id()
         else:
@@ -247,6 +253,7 @@ async def main(port, host, options="{}"):
     quic.is_deaf, quic.is_held = options.get("deaf", False), options.get("hold", False)
     client = Client(quic, options)
     await bind(client, options)
+    await client.do_plain(options.get("first", ""))
     client.connect(client.server)
     await talk.listen(client)
 
