@@ -16,7 +16,7 @@
 
 enum {
     SL_FRAMES_BATCH = 128 * 1024,     /* bytes of one write to the stream below */
-    SL_FRAMES_UNSENT = 256 * 1024,    /* bytes in the kernel that have not been sent yet */
+    SL_FRAMES_UNSENT = 128 * 1024,    /* bytes in the kernel that have not been sent yet */
     SL_FRAMES_DATAGRAMS = 256 * 1024, /* waiting datagrams above which further ones are dropped */
 };
 
