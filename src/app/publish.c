@@ -250,7 +250,7 @@ int sl_publish_settings(void *user, const struct sl_setting *rows, size_t n, str
     int rc;
 
     sl_settings_init(&next->settings);
-    next->settings.proxy.max_connections = rt->default_max_connections;
+    next->settings.proxy.max_connections_all = rt->default_max_connections;
     next->settings.proxy.max_udp_sessions = rt->default_max_udp_sessions;
     rc = apply_all(rt, &next->settings, rows, n, err);
     if (rc < 0) {

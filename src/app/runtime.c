@@ -53,6 +53,13 @@ void sl_runtime_stats(void *user, struct sl_script_stats *out)
         out->quic_retries += load(&stats->quic_retries);
         out->quic_dropped += load(&stats->quic_dropped);
         out->quic_forwarded += load(&stats->quic_forwarded);
+        out->udp_sessions += load(&stats->udp_sessions);
+        out->udp_sessions_total += load(&stats->udp_sessions_total);
+        out->udp_evicted += load(&stats->udp_evicted);
+        out->udp_dropped += load(&stats->udp_dropped);
+        out->udp_refused += load(&stats->udp_refused);
+        out->proxy_missing += load(&stats->proxy_missing);
+        out->proxy_repeated += load(&stats->proxy_repeated);
     }
 }
 
@@ -239,7 +246,7 @@ static void raise_limits(struct sl_runtime *rt)
         return;
     rt->ports.max_sockets = limit.rlim_cur / 4;
     share = limit.rlim_cur / 4 / SL_MAX(rt->n_workers, 1);
-    rt->default_max_connections = (uint32_t)(share * 3);
+    rt->default_max_connections = (uint32_t)(limit.rlim_cur / 4 * 3);
     rt->default_max_udp_sessions = (uint32_t)SL_MIN(share, rt->default_max_udp_sessions);
 }
 

@@ -14,6 +14,8 @@
 
 enum { PROXY_HEADER_MS = 3000 };
 
+static _Atomic uint32_t n_all; /* connections of all workers */
+
 static const struct sl_stream_handler early_handler, tls_handler;
 
 static void begin_tls(struct sl_conn *c);
@@ -56,6 +58,7 @@ void sl_conn_ended(struct sl_conn *c)
     sl_conn_forget_name(c);
     sl_link_remove(&c->link);
     p->n_conns--;
+    atomic_fetch_sub(&n_all, 1);
     sl_stat_add(&p->stats.active_connections, (uint64_t)-1);
     sl_loop_defer(p->loop, c, release);
     if (c->quic_listener != NULL)
@@ -507,17 +510,25 @@ static bool make_room(struct sl_proxy *p)
     return false;
 }
 
+static bool is_full(const struct sl_proxy *p, uint32_t *max)
+{
+    const struct sl_proxy_settings *s = p->settings;
+
+    *max = s->max_connections != 0 ? s->max_connections : s->max_connections_all;
+    return *max > 0 && (s->max_connections != 0 ? p->n_conns : atomic_load(&n_all)) >= *max;
+}
+
 static bool has_room(struct sl_proxy *p)
 {
     static _Atomic uint64_t n_full;
+    uint32_t max;
 
-    if (p->settings->max_connections == 0 || p->n_conns < p->settings->max_connections ||
-        make_room(p))
+    if (!is_full(p, &max) || make_room(p))
         return true;
     if (n_full++ % 1000 == 0)
         sl_log_warn("connection refused: all connections are in use and none is idle; raise "
                     "max_connections",
-                    sl_f_int("max_connections", p->settings->max_connections));
+                    sl_f_int("max_connections", max));
     return false;
 }
 
@@ -539,6 +550,7 @@ struct sl_conn *sl_conn_new(struct sl_proxy *p, enum sl_transport transport, uin
     sl_deadline_set(&c->deadline, p->settings->handshake_timeout);
     sl_list_append(&p->conns, &c->link);
     p->n_conns++;
+    atomic_fetch_add(&n_all, 1);
     sl_stat_add(&p->stats.active_connections, 1);
     sl_stat_add(&p->stats.total_connections, 1);
     return c;

@@ -381,14 +381,14 @@ static void the_policy_closes_what_is_blocked_now(void)
 }
 
 /* LM-08: at the cap the one that has been idle makes room; without an idle one the new one goes. */
-static void a_worker_holds_so_many_connections(void)
+static void a_worker_holds_so_many_connections(bool of_all)
 {
     struct client busy, late;
 
     begin_plain();
     o.answer = NULL;
     publish(0);
-    w.settings.max_connections = 2;
+    *(of_all ? &w.settings.max_connections_all : &w.settings.max_connections) = 2;
     client_open(&c, &w, 0);
     client_open(&busy, &w, 0);
     client_say(&busy, GET);
@@ -547,7 +547,8 @@ int main(void)
     an_address_holds_so_many_connections();
     a_blocked_address();
     the_policy_closes_what_is_blocked_now();
-    a_worker_holds_so_many_connections();
+    a_worker_holds_so_many_connections(false);
+    a_worker_holds_so_many_connections(true);
     a_port_without_routes();
     a_port_that_is_not_listened_to_any_more();
     a_proxy_drains();

@@ -28,10 +28,11 @@ struct sl_proxy_settings {
     uint32_t hook_timeout;      /* a hook that waits */
     uint32_t connect_timeout, response_timeout, response_body_timeout;
     uint32_t pipe_timeout;        /* a raw connection on which nothing moves */
-    uint32_t max_connections;     /* per worker; 0: three quarters of the descriptors, shared by the
-                                     workers */
+    uint32_t max_connections;     /* per worker; 0: max_connections_all */
+    uint32_t max_connections_all; /* of all workers together, whoever has them: tunnels are with one
+                                     alone; 0: no limit */
     uint32_t udp_idle_timeout;    /* a UDP session without a datagram */
-    uint32_t max_udp_sessions;    /* per worker; as max_connections, but one quarter and at most
+    uint32_t max_udp_sessions;    /* per worker; a share of one quarter of the descriptors, at most
                                      65536 */
     uint32_t max_body_hook;       /* bytes of a request body that a hook may ask for at most */
     bool no_quic;                 /* "all" means TCP: nothing is announced */
