@@ -40,6 +40,7 @@ struct sl_flows {
     size_t n;
     size_t n_waiting; /* bytes that wait for a target, of all flows */
     struct sl_udp_batch *batch;
+    uint64_t n_lost; /* of what the batch has dropped: counted already */
     struct sl_log_limit full;
 };
 

@@ -18,6 +18,17 @@ static void send_into_tunnel(struct sl_flows *flows, struct sl_session *s,
     } while (rest.len > 0);
 }
 
+/* What did not fit into a socket is known later. */
+static void count_lost(struct sl_flows *flows)
+{
+    uint64_t n = sl_udp_batch_dropped(flows->batch);
+
+    if (n == flows->n_lost)
+        return;
+    sl_flow_dropped(flows, n - flows->n_lost);
+    flows->n_lost = n;
+}
+
 void sl_flow_send(struct sl_flows *flows, struct sl_flow_end *to, const struct sl_datagrams *d)
 {
     bool is_shared = to->remote.sa.sa_family != AF_UNSPEC;
@@ -27,6 +38,7 @@ void sl_flow_send(struct sl_flows *flows, struct sl_flow_end *to, const struct s
                               .len = d->len,
                               .segment = d->segment};
 
+    count_lost(flows);
     if (to->session != NULL)
         send_into_tunnel(flows, to->session, d);
     else if (to->udp != NULL)

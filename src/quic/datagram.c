@@ -2,7 +2,8 @@
 
 enum {
     /* What waits longer is worth nothing: datagrams are for what is new. But many sessions share a
-     * connection, and a burst of all of them has to wait for the pace: 20 ms at 100,000 a second. */
+     * connection, and a burst of all of them has to wait for the pace: 20 ms at 100,000 a second.
+     */
     QUEUE_MAX = 2048,
     QUEUE_BYTES_MAX = 512 * 1024,
     FRAME_HEAD = 1 + 2,               /* type and length */

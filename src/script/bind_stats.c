@@ -74,7 +74,7 @@ static void push_ports(lua_State *L, const struct sl_snapshot *s)
 
 static void push_totals(lua_State *L, const struct sl_script_stats *stats)
 {
-    lua_createtable(L, 0, 20);
+    lua_createtable(L, 0, 27);
     set_number(L, "active_connections", (double)stats->active_connections);
     set_number(L, "total_connections", (double)stats->total_connections);
     set_number(L, "requests", (double)stats->requests);
@@ -87,6 +87,13 @@ static void push_totals(lua_State *L, const struct sl_script_stats *stats)
     set_number(L, "quic_retries", (double)stats->quic_retries);
     set_number(L, "quic_dropped", (double)stats->quic_dropped);
     set_number(L, "quic_forwarded", (double)stats->quic_forwarded);
+    set_number(L, "udp_sessions", (double)stats->udp_sessions);
+    set_number(L, "udp_sessions_total", (double)stats->udp_sessions_total);
+    set_number(L, "udp_evicted", (double)stats->udp_evicted);
+    set_number(L, "udp_dropped", (double)stats->udp_dropped);
+    set_number(L, "udp_refused", (double)stats->udp_refused);
+    set_number(L, "proxy_missing", (double)stats->proxy_missing);
+    set_number(L, "proxy_repeated", (double)stats->proxy_repeated);
     set_number(L, "uptime", stats->uptime_s);
     set_number(L, "workers", stats->workers);
 }

@@ -59,6 +59,8 @@ struct sl_script_stats {
     double uptime_s;
     uint64_t http2_requests, http3_requests; /* of `requests` */
     uint64_t quic_handshakes, quic_retries, quic_dropped, quic_forwarded;
+    uint64_t udp_sessions, udp_sessions_total, udp_evicted, udp_dropped, udp_refused;
+    uint64_t proxy_missing, proxy_repeated;
     unsigned workers;
 };
 

@@ -14,7 +14,11 @@ return {
     doc = "active_connections, total_connections, requests, http2_requests and http3_requests "
       .. "(of these), errors, bytes_in, bytes_out, quic_handshakes, quic_retries (addresses that "
       .. "had to be proven first), quic_dropped (datagrams of no use), quic_forwarded (from one "
-      .. "worker to another; the last three up to a second late), routes_count, "
+      .. "worker to another; the last three up to a second late), udp_sessions, "
+      .. "udp_sessions_total, udp_evicted (of them, for want of room), udp_dropped (datagrams), "
+      .. "udp_refused (answers of targets that nobody listens), proxy_missing (datagrams of "
+      .. "trusted peers that no PROXY header was about), proxy_repeated (such headers that said "
+      .. "what was known), routes_count, "
       .. "listening_ports, uptime, workers, and per_route: name to requests, errors, active, "
       .. "bytes_in, bytes_out." },
   { name = "sluice.env", args = { { "name", "string" } }, returns = { { "string|nil" } },
