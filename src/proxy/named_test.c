@@ -1,5 +1,7 @@
 /* The table of visitors that PROXY headers have named. */
 #include "proxy/named.h"
+
+#include <pthread.h>
 #include "base/check.h"
 
 static struct sl_addr addr(uint32_t n)
@@ -88,8 +90,37 @@ static void the_table_is_bounded(void)
     sl_check(n_full > SL_NAMED_MAX / 2); /* all are in use now */
 }
 
+/* Two workers at once. */
+static void *use_names(void *unused SL_UNUSED)
+{
+    uint64_t now = 3000 * SL_NAMED_IDLE_MS;
+
+    for (uint32_t n = 0; n < 20000; n++) {
+        struct sl_addr a = addr(n % 100);
+        struct sl_proxy_header header = about(7);
+
+        (void)sl_named_put(&a, 80, &header, now);
+        if (sl_named_enter(&a, 80, now, &header))
+            sl_named_leave(&a, 80, now);
+    }
+    return NULL;
+}
+
+static void any_thread_may_use_it(void)
+{
+    pthread_t threads[2];
+    struct sl_addr a = addr(1);
+
+    for (int i = 0; i < 2; i++)
+        sl_assert(pthread_create(&threads[i], NULL, use_names, NULL) == 0);
+    for (int i = 0; i < 2; i++)
+        pthread_join(threads[i], NULL);
+    sl_check(sl_named_has(&a, 80, 3000 * SL_NAMED_IDLE_MS));
+}
+
 int main(void)
 {
+    any_thread_may_use_it();
     a_name_is_known_until_nobody_has_used_it_for_long();
     the_last_header_counts();
     the_table_is_bounded();

@@ -224,10 +224,26 @@ static void pick_target(struct sl_flow *f)
     sl_flow_next_target(f, "no usable target");
 }
 
+/* Whoever runs a hub wants to know what it does not take. */
+static void log_refusal(const struct sl_flow *f, const char *why)
+{
+    char ip[SL_ADDR_TEXT_LEN];
+    unsigned n_suppressed;
+
+    if (f->port != NULL)
+        sl_log_debug("UDP session refused", sl_f_str("why", why),
+                     sl_f_str("client", sl_addr_ip(&f->peer.remote, ip)),
+                     sl_f_int("port", f->number));
+    else if (sl_log_may(&f->flows->proxy->refusals, &n_suppressed))
+        sl_log_warn("UDP session of an edge refused", sl_f_str("why", why),
+                    sl_f_strn("edge", f->peer.edge),
+                    sl_f_str("client", sl_addr_ip(&f->peer.remote, ip)),
+                    sl_f_int("port", f->number), sl_f_int("suppressed", n_suppressed));
+}
+
 bool sl_flow_begin(struct sl_flow *f)
 {
     const char *why = admit(f);
-    char ip[SL_ADDR_TEXT_LEN];
 
     if (why == NULL)
         why = choose(f);
@@ -236,9 +252,7 @@ bool sl_flow_begin(struct sl_flow *f)
         touch(f);
         pick_target(f);
     } else {
-        sl_log_debug("UDP session refused", sl_f_str("why", why),
-                     sl_f_str("client", sl_addr_ip(&f->peer.remote, ip)),
-                     sl_f_int("port", f->number));
+        log_refusal(f, why);
         sl_flow_end(f, why);
     }
     return !f->is_over;
