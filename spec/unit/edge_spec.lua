@@ -243,10 +243,15 @@ describe("an edge", function()
     main:event("config", '{"firewallConfig":{}}')
     advance(1)
     assert.same({ "tcp 443 -> main" }, live())
-    main:event("config", "nonsense")
+    for i, nonsense in ipairs { "nonsense", "null", "[]", "7", "" } do
+      main:event("config", nonsense)
+      advance(1)
+      assert.equal(i, logged("means nothing"))
+    end
+    main:event("config", '{"listenPorts":7,"listenPortsUdp":"x"}')
     advance(1)
+    assert.equal(2, logged("assigns what is no port"))
     assert.same({ "tcp 443 -> main" }, live())
-    assert.equal(1, logged("means nothing"))
   end)
 
   it("hears a hub that changes its mind all the time ten times a second", function()

@@ -26,16 +26,12 @@ local function note(odd, value)
 end
 
 --- Sorts, and leaves out what stands twice or is no port.
--- @tparam any value
+-- @tparam table value
 -- @tparam[opt] table odd gets what was left out, as text
 -- @treturn table
 function ports.clean(value, odd)
   local list, seen = {}, {}
   odd = odd or {}
-  if type(value) ~= "table" then
-    note(odd, value)
-    return list
-  end
   for _, port in ipairs(value) do
     if not is_port(port) then
       note(odd, port)
@@ -66,9 +62,20 @@ local function given(object, key)
   return value ~= sluice.json.null and value or nil
 end
 
+-- What is not a list at all counts as absent: a slip must not close every port.
+local function given_list(object, key, odd)
+  local value = given(object, key)
+  if value ~= nil and type(value) ~= "table" then
+    note(odd, value)
+    return nil
+  end
+  return value
+end
+
 -- A list that is missing beside the other one is empty; without both of them nothing changes.
 local function read_lists(object, before, odd)
-  local tcp, udp = given(object, "listenPorts"), given(object, "listenPortsUdp")
+  local tcp = given_list(object, "listenPorts", odd)
+  local udp = given_list(object, "listenPortsUdp", odd)
   if tcp == nil and udp == nil then
     return before.tcp, before.udp
   end
@@ -97,7 +104,7 @@ ports.none = { tcp = {}, udp = {} }
 -- @treturn string|table what is wrong; or what had to be left out, as texts
 function ports.read(text, before)
   local object, err = sluice.json.decode(text)
-  if type(object) ~= "table" or object == sluice.json.null then
+  if type(object) ~= "table" or not text:find("^%s*{") then
     return nil, "the hub sent something that is not a JSON object: " .. (err or "another value")
   end
   local odd, interval = {}, given(object, "stunIntervalSecs")
