@@ -58,6 +58,28 @@ static void drop_input(struct sl_qstream *s)
     sl_buf_clear(&s->in);
 }
 
+static struct sl_qstream *find_greediest(const struct sl_quic_streams *o)
+{
+    struct sl_qstream *most = NULL;
+
+    sl_list_each(&o->all, it)
+    {
+        struct sl_qstream *s = sl_container_of(it, struct sl_qstream, all);
+
+        if (sl_buf_len(&s->in) > (most != NULL ? sl_buf_len(&most->in) : 0))
+            most = s;
+    }
+    return most;
+}
+
+static void shed(struct sl_quic_streams *o)
+{
+    struct sl_qstream *s;
+
+    while (o->max_held > 0 && o->n_held > o->max_held && (s = find_greediest(o)) != NULL)
+        sl_qstream_fail(s, SL_E_LIMIT);
+}
+
 /* Credit of the connection is given at once, so that one reader does not hold up all. */
 static void hold(struct sl_qstream *s, const uint8_t *bytes, size_t len)
 {
@@ -65,10 +87,11 @@ static void hold(struct sl_qstream *s, const uint8_t *bytes, size_t len)
 
     sl_buf_append(&s->in, bytes, len);
     o->n_held += len;
-    if (o->n_held > SL_QUIC_STREAMS_HELD)
+    if (o->max_held == 0 && o->n_held > SL_QUIC_STREAMS_HELD)
         o->n_withheld += len;
     else
         sl_quic_consume(o->conn, -1, len);
+    shed(o);
 }
 
 /* --- reading --- */

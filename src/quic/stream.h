@@ -12,8 +12,8 @@
  * A stream has a queue of its own for what it sends: the writer waits when SL_QUIC_STREAM_HIGH
  * bytes are unsent. A reader that pauses lets up to one stream window pile up, and does not hold up
  * the other streams: the window of the connection goes on until SL_QUIC_STREAMS_HELD bytes are
- * piled up in all of them. Streams take turns in sending, so that thousands of them share a
- * connection.
+ * piled up in all of them, or what sl_quic_streams_limit() says. Streams take turns in sending, so
+ * that thousands of them share a connection.
  *
  * Owner: a connection's `struct sl_quic_streams` is made by whoever makes or accepts it and lives
  * until the turn of on_closed(); the streams belong to whoever they were given to, and may outlive
@@ -58,6 +58,9 @@ extern const struct sl_quic_app sl_quic_streams_app;
 
 struct sl_quic_streams *sl_quic_streams_new(const struct sl_quic_streams_handler *handler,
                                             void *user);
+/* When more than `max` bytes have piled up in all streams, those in which there are most end with
+ * SL_E_LIMIT. Without this call the connection stands still then. */
+void sl_quic_streams_limit(struct sl_quic_streams *streams, size_t max);
 /* Only for one that never got a connection. */
 void sl_quic_streams_free(struct sl_quic_streams *streams);
 /* NULL before on_ready(). */

@@ -20,7 +20,8 @@ struct sl_quic_streams {
     struct sl_list sending; /* of sl_qstream.sending; the first one has its turn */
     size_t turn_left;       /* bytes of that turn */
     size_t n_held;          /* bytes in `in` of all streams */
-    size_t n_withheld;      /* of these, bytes whose credit the connection did not give back yet */
+    size_t max_held;        /* 0: more hold up the connection */
+    size_t n_withheld;      /* of n_held, bytes whose credit the connection did not give back yet */
 };
 
 struct sl_qstream {

@@ -22,6 +22,11 @@ struct sl_quic_streams *sl_quic_streams_new(const struct sl_quic_streams_handler
     return o;
 }
 
+void sl_quic_streams_limit(struct sl_quic_streams *streams, size_t max)
+{
+    streams->max_held = max;
+}
+
 void sl_quic_streams_free(struct sl_quic_streams *streams)
 {
     sl_assert(streams == NULL || streams->conn == NULL);

@@ -331,6 +331,7 @@ int sl_tunnel_attach_quic(struct sl_tunnel *t, struct sl_tunnel_quic **quic,
         return SL_E_REFUSED;
     *quic = NULL;
     q->handler = NULL;
+    sl_quic_streams_limit(q->streams, t->budget.total / 4);
     q->channel.link.ops = &link_ops;
     q->channel.ops = &channel_ops;
     sl_tunnel_channel_attach(&q->channel, t, control, first, n_first);

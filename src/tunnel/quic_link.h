@@ -13,7 +13,9 @@
  * one that is too large goes as a frame.
  *
  * Flow control is QUIC's: a holder that pauses leaves the bytes where they are, within the window
- * of the QUIC stream. QUIC streams take turns by themselves, so the schedule is not asked.
+ * of the QUIC stream. In all of them a quarter of the tunnel's budget may lie besides what the
+ * tunnel holds; above it the stream with most ends, so that slow readers never hold up the others.
+ * QUIC streams take turns by themselves, so the schedule is not asked.
  *
  * A tunnel that resumes opens streams in the order in which the edge opened them, even if a later
  * one arrives first: the highest id that was seen then says which ones were seen at all.

@@ -490,6 +490,41 @@ static void what_is_kept_for_a_resume_has_a_bound(void)
     tear_down_raw();
 }
 
+/* Any number of slow readers: those with most end, and all others move. */
+static void slow_readers_do_not_hold_up_the_connection(void)
+{
+    static uint8_t bytes[64 * 1024];
+    enum { N_SLOW = 8 };
+    struct holder *slow[N_SLOW], *fast;
+    int n_ended = 0;
+
+    budget = 1 << 20;
+    set_up();
+    budget = 0;
+    for (int i = 0; i < N_SLOW; i++) {
+        slow[i] = open_stream();
+        for (int k = 0; k < 2 && slow[i]->code == 0 && !slow[i]->stream->is_writing; k++)
+            (void)sl_stream_write1(slow[i]->stream, bytes, sizeof(bytes), false);
+        turn();
+    }
+    for (int i = 0; i < N_SLOW; i++) {
+        sl_check(hub.accepts[i]->code == 0 || hub.accepts[i]->code == SL_E_LIMIT);
+        sl_check((hub.accepts[i]->code == 0) == (slow[i]->code == 0));
+        n_ended += hub.accepts[i]->code != 0;
+    }
+    sl_check(n_ended > 0 && n_ended < N_SLOW);
+    fast = open_stream();
+    turn();
+    sl_stream_read(hub.accepts[N_SLOW]->stream, true);
+    (void)sl_stream_write1(fast->stream, bytes, sizeof(bytes), true);
+    turn();
+    sl_check(hub.accepts[N_SLOW]->n_in == sizeof(bytes) && hub.accepts[N_SLOW]->got_fin);
+    for (int i = 0; i < N_SLOW; i++)
+        let_go(slow[i], SL_CLOSE_ABORT);
+    let_go(fast, SL_CLOSE_ABORT);
+    tear_down();
+}
+
 static void every_byte_survives_a_lossy_network(void)
 {
     static uint8_t bytes[200 * 1000];
@@ -547,6 +582,7 @@ int main(void)
     streams_that_come_early_wait();
     too_many_early_streams_end_the_connection();
     what_is_kept_for_a_resume_has_a_bound();
+    slow_readers_do_not_hold_up_the_connection();
     every_byte_survives_a_lossy_network();
     clear_network();
     return sl_check_done();
