@@ -251,7 +251,7 @@ int sl_publish_settings(void *user, const struct sl_setting *rows, size_t n, str
 
     sl_settings_init(&next->settings);
     next->settings.proxy.max_connections_all = rt->default_max_connections;
-    next->settings.proxy.max_udp_sessions = rt->default_max_udp_sessions;
+    next->settings.proxy.max_udp_sockets_all = rt->max_udp_sockets;
     rc = apply_all(rt, &next->settings, rows, n, err);
     if (rc < 0) {
         sl_settings_clear(&next->settings);

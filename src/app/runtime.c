@@ -235,9 +235,7 @@ void sl_runtime_worker_up(struct sl_worker *w)
 static void raise_limits(struct sl_runtime *rt)
 {
     struct rlimit limit;
-    rlim_t share;
 
-    rt->default_max_udp_sessions = sl_proxy_settings_default.max_udp_sessions;
     if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
         return;
     limit.rlim_cur = limit.rlim_max;
@@ -245,9 +243,8 @@ static void raise_limits(struct sl_runtime *rt)
     if (limit.rlim_cur == RLIM_INFINITY)
         return;
     rt->ports.max_sockets = limit.rlim_cur / 4;
-    share = limit.rlim_cur / 4 / SL_MAX(rt->n_workers, 1);
     rt->default_max_connections = (uint32_t)(limit.rlim_cur / 4 * 3);
-    rt->default_max_udp_sessions = (uint32_t)SL_MIN(share, rt->default_max_udp_sessions);
+    rt->max_udp_sockets = (uint32_t)(limit.rlim_cur / 2);
 }
 
 static void watch_signals(struct sl_runtime *rt)

@@ -59,9 +59,9 @@ struct sl_runtime {
     struct sl_list
         all_settings; /* the current and the former ones, which connections may still use */
     _Atomic(const struct sl_proxy_settings *) shared_settings; /* the current ones, for workers */
-    uint32_t default_max_connections, default_max_udp_sessions;
-    struct sl_snapshot *snapshot; /* the one published last */
-    struct sl_ports ports;        /* listened on */
+    uint32_t default_max_connections, max_udp_sockets;         /* of all workers */
+    struct sl_snapshot *snapshot;                              /* the one published last */
+    struct sl_ports ports;                                     /* listened on */
     struct sl_signal signals[3];
     struct sl_timer drain_timer, ready_timer;
     struct sl_trim trim;

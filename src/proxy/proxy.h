@@ -32,8 +32,9 @@ struct sl_proxy_settings {
     uint32_t max_connections_all; /* of all workers together, whoever has them: tunnels are with one
                                      alone; 0: no limit */
     uint32_t udp_idle_timeout;    /* a UDP session without a datagram */
-    uint32_t max_udp_sessions;    /* per worker; a share of one quarter of the descriptors, at most
-                                     65536 */
+    uint32_t max_udp_sessions;    /* per worker */
+    uint32_t max_udp_sockets_all; /* of all workers together: sessions that have a socket of their
+                                     own; 0: no limit */
     uint32_t max_body_hook;       /* bytes of a request body that a hook may ask for at most */
     bool no_quic;                 /* "all" means TCP: nothing is announced */
     struct sl_quic_settings quic; /* zero in the default here: see sl_quic_settings_default */

@@ -119,6 +119,9 @@ static inline struct sl_datagrams sl_datagrams_first(struct sl_datagrams *rest)
 struct sl_flow *sl_flow_new(struct sl_flows *flows, const struct sl_tunnelled *from);
 /* Its visitor's end is there: asks policy, hooks and routes. False: it has ended. */
 bool sl_flow_begin(struct sl_flow *f);
+/* The one that was used longest ago makes room, `with_socket`: one that has a socket of its own.
+ * False: there is none. */
+bool sl_flow_evict(struct sl_flows *flows, bool with_socket);
 /* Once; `error` NULL when all was well. */
 void sl_flow_end(struct sl_flow *f, const char *error);
 void sl_flow_from_visitor(struct sl_flow *f, const struct sl_datagrams *d);
@@ -137,6 +140,9 @@ void sl_flow_leave_target(struct sl_flow *f);
 /* --- udp_end.c --- */
 
 void sl_flow_send(struct sl_flows *flows, struct sl_flow_end *to, const struct sl_datagrams *d);
+/* A socket of its own for `to`. 0, or SL_E_*: SL_E_LIMIT when there are too many. */
+int sl_flow_connect(struct sl_flow *f, const struct sl_addr *to,
+                    const struct sl_udp_handler *handler);
 void sl_flow_close_end(struct sl_flows *flows, struct sl_flow_end *e);
 void sl_flow_dropped(struct sl_flows *flows, uint64_t n);
 

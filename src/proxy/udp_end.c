@@ -47,6 +47,27 @@ void sl_flow_send(struct sl_flows *flows, struct sl_flow_end *to, const struct s
         sl_flow_dropped(flows, 1);
 }
 
+/* Of all workers. */
+static _Atomic uint32_t n_sockets;
+
+int sl_flow_connect(struct sl_flow *f, const struct sl_addr *to,
+                    const struct sl_udp_handler *handler)
+{
+    struct sl_proxy *p = f->flows->proxy;
+    uint32_t max = p->settings->max_udp_sockets_all;
+    int fd, rc;
+
+    while (max > 0 && n_sockets >= max) {
+        if (!sl_flow_evict(f->flows, true))
+            return SL_E_LIMIT;
+    }
+    if ((rc = sl_socket_connect_udp(&fd, to)) < 0)
+        return rc;
+    n_sockets++;
+    f->target_end.udp = sl_udp_new(p->loop, fd, handler, f);
+    return 0;
+}
+
 void sl_flow_close_end(struct sl_flows *flows, struct sl_flow_end *e)
 {
     if (e->session != NULL)
@@ -54,6 +75,7 @@ void sl_flow_close_end(struct sl_flows *flows, struct sl_flow_end *e)
     if (e->udp != NULL && e->remote.sa.sa_family == AF_UNSPEC) {
         sl_udp_batch_flush(flows->batch); /* it may hold the last datagrams for this socket */
         sl_udp_free(e->udp);
+        n_sockets--;
     }
     e->udp = NULL;
 }

@@ -3,6 +3,8 @@
 #include "proxy/udp.h"
 #include "proxy/visitors.h"
 
+enum { MAX_SEARCH = 64 }; /* for a flow that has to make room */
+
 /* --- the end --- */
 
 static void release(void *ptr)
@@ -162,30 +164,49 @@ static const char *choose(struct sl_flow *f)
     return NULL;
 }
 
-static struct sl_flow *oldest(const struct sl_flows *flows)
+/* The first flow of the list with such a target, of those that come first. */
+static struct sl_flow *first(const struct sl_list *flows, bool with_socket)
 {
-    struct sl_link *first = sl_list_first(&flows->fresh);
+    int n_seen = 0;
 
-    if (first == NULL)
-        first = sl_list_first(&flows->proven);
-    return sl_container_of(first, struct sl_flow, link);
+    sl_list_each(flows, it)
+    {
+        struct sl_flow *f = sl_container_of(it, struct sl_flow, link);
+
+        if (!with_socket || f->target_end.udp != NULL)
+            return f;
+        if (++n_seen == MAX_SEARCH)
+            break;
+    }
+    return NULL;
 }
 
-/* At the cap those make room who were used longest ago: first of those whose addresses may have
- * been made up. */
+/* First of those whose addresses may have been made up. */
+bool sl_flow_evict(struct sl_flows *flows, bool with_socket)
+{
+    struct sl_flow *f = first(&flows->fresh, with_socket);
+    unsigned n_suppressed;
+
+    if (f == NULL)
+        f = first(&flows->proven, with_socket);
+    if (f == NULL)
+        return false;
+    sl_stat_add(&flows->proxy->stats.udp_evicted, 1);
+    if (sl_log_may(&flows->full, &n_suppressed))
+        sl_log_warn("UDP session ended to make room for another: raise max_udp_sessions or the "
+                    "limit of descriptors, or somebody floods",
+                    sl_f_int("sessions", (long long)flows->n),
+                    sl_f_int("suppressed", n_suppressed));
+    sl_flow_end(f, "ended to make room");
+    return true;
+}
+
 static void make_room(struct sl_flows *flows)
 {
     uint32_t max = flows->proxy->settings->max_udp_sessions;
-    unsigned n_suppressed;
 
-    while (max > 0 && flows->n >= max) {
-        sl_stat_add(&flows->proxy->stats.udp_evicted, 1);
-        if (sl_log_may(&flows->full, &n_suppressed))
-            sl_log_warn("UDP session ended to make room for another: raise max_udp_sessions, or "
-                        "somebody floods",
-                        sl_f_int("max_udp_sessions", max), sl_f_int("suppressed", n_suppressed));
-        sl_flow_end(oldest(flows), "ended to make room");
-    }
+    while (max > 0 && flows->n >= max)
+        (void)sl_flow_evict(flows, false);
 }
 
 static void join(struct sl_flow *f)

@@ -162,14 +162,10 @@ static const struct sl_udp_handler target_handler = {
 static int connect_to(struct sl_flow *f, struct sl_addr at)
 {
     uint8_t ip[16];
-    int fd, rc;
 
     sl_addr_to_ip16(&at, ip);
     sl_addr_from_ip16(&at, ip, f->target->port != 0 ? f->target->port : f->number);
-    rc = sl_socket_connect_udp(&fd, &at);
-    if (rc == 0)
-        f->target_end.udp = sl_udp_new(f->flows->proxy->loop, fd, &target_handler, f);
-    return rc;
+    return sl_flow_connect(f, &at, &target_handler);
 }
 
 static void on_resolved(void *user, const struct sl_dns_answer *answer)

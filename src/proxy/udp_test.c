@@ -291,6 +291,23 @@ static void a_flood_does_not_end_sessions_in_use(void)
     end();
 }
 
+/* Descriptors are of all workers: who has used his for longest ago gives it back. */
+static void sockets_have_a_limit_of_their_own(void)
+{
+    int fds;
+
+    begin_forwarding();
+    u.w.settings.max_udp_sockets_all = 1;
+    world_settings_changed(&u.w);
+    udp_say(&u, &a, "a");
+    run_until(u.w.loop, target.n_got == 1);
+    fds = count_fds();
+    udp_say(&u, &b, "b");
+    run_until(u.w.loop, target.n_got == 2);
+    sl_check(udp_sessions(&u) == 1 && udp_stats(&u)->udp_evicted == 1 && count_fds() == fds);
+    end();
+}
+
 static void the_longest_unused_makes_room(void)
 {
     struct spot c;
@@ -436,6 +453,7 @@ int main(void)
     a_drain_does_not_wait_for_sessions();
     sessions_outlive_their_routes();
     a_flood_does_not_end_sessions_in_use();
+    sockets_have_a_limit_of_their_own();
     the_longest_unused_makes_room();
     the_policy_refuses();
     a_new_policy_ends_sessions();
