@@ -41,7 +41,7 @@ local function new_links(self, with)
       name = name,
       edge = core.tunnel.edge {
         name = name, hold = self._settings.hold, max_streams = self._settings.max_streams,
-        max_sessions = self._settings.max_sessions,
+        max_sessions = self._settings.max_sessions, dead_after = self._settings.dead_after,
       },
       hubs = hubs, transports = self._settings.transports, give_up = self._settings.give_up,
       random = with.random,

@@ -201,6 +201,12 @@ describe("an edge", function()
     assert.same({ "203.0.113.9" }, world.published[#world.published].specs[1].block)
   end)
 
+  it("hands its limits on to the tunnel", function()
+    start { hold = 3, deadAfter = 4, maxStreams = 5, maxSessions = 6 }
+    assert.same({ name = "main", hold = 3, dead_after = 4, max_streams = 5, max_sessions = 6 },
+      main.options)
+  end)
+
   it("binds to the address that it is told", function()
     start { bindAddress = "192.0.2.1" }
     assert.same({ bind_address = "192.0.2.1" }, world.settings)

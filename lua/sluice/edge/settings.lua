@@ -33,7 +33,7 @@ local hub_keys = {
 local keys = {
   hubs = true, mode = true, transport = true, bindAddress = true, listenPorts = true,
   listenPortsUdp = true, reservedPorts = true, stun = true, stunIntervalSecs = true, hold = true,
-  giveUpAfter = true, maxStreams = true, maxSessions = true, routes = true, security = true,
+  giveUpAfter = true, deadAfter = true, maxStreams = true, maxSessions = true, routes = true, security = true,
 }
 for name in pairs(hub_keys) do
   keys[name] = true
@@ -191,6 +191,7 @@ local function compile(given)
       and seconds(c, given.stunIntervalSecs, nil, "stunIntervalSecs") or nil,
     hold = seconds(c, given.hold, 10, "hold"),
     give_up = seconds(c, given.giveUpAfter, 60, "giveUpAfter"),
+    dead_after = given.deadAfter ~= nil and seconds(c, given.deadAfter, nil, "deadAfter") or nil,
     max_streams = count(c, given.maxStreams, "maxStreams"),
     max_sessions = count(c, given.maxSessions, "maxSessions"),
     security = given.security,
@@ -253,6 +254,7 @@ local rows = {
   { name = "stunIntervalSecs", variable = "EDGE_STUN_INTERVAL_SECS", read = options.seconds },
   { name = "hold", variable = "EDGE_HOLD_SECS", read = options.seconds },
   { name = "giveUpAfter", variable = "EDGE_GIVE_UP_SECS", read = options.seconds },
+  { name = "deadAfter", variable = "EDGE_DEAD_SECS", read = options.seconds },
 }
 
 --- Reads the settings of the environment; docs/tunnel.md lists the variables. Several tokens, with

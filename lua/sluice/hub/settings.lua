@@ -112,6 +112,8 @@ local rows = {
   { name = "publicHost", variable = "HUB_PUBLIC_HOST", read = options.text },
   { name = "publicPort", variable = "HUB_PUBLIC_PORT", read = options.port },
   { name = "resumeTimeout", variable = "HUB_RESUME_SECS", read = options.seconds },
+  { name = "pingInterval", variable = "HUB_PING_SECS", read = options.seconds },
+  { name = "deadAfter", variable = "HUB_DEAD_SECS", read = options.seconds },
 }
 
 --- Reads the settings of the environment; docs/tunnel.md lists the variables.
