@@ -33,7 +33,8 @@ local hub_keys = {
 local keys = {
   hubs = true, mode = true, transport = true, bindAddress = true, listenPorts = true,
   listenPortsUdp = true, reservedPorts = true, stun = true, stunIntervalSecs = true, hold = true,
-  giveUpAfter = true, deadAfter = true, maxStreams = true, maxSessions = true, routes = true, security = true,
+  giveUpAfter = true, deadAfter = true, maxStreams = true, maxSessions = true,
+  routes = true, security = true,
 }
 for name in pairs(hub_keys) do
   keys[name] = true
