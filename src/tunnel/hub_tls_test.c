@@ -1,5 +1,8 @@
-/* What clients may say to a hub before the greeting: TLS with other protocols, and no TLS. */
+/* What clients may say to a hub before the greeting: TLS with other protocols, no TLS, and QUIC
+   that leads nowhere. */
+#include "codec/tunnel_greeting.h"
 #include "tls/stream.h"
+#include "tunnel/greeter.h"
 #include "tunnel/test_ends.h"
 
 static struct client {
@@ -91,12 +94,84 @@ static void without_tls_nobody_is_heard(const char *text)
     tear_down();
 }
 
+/* --- QUIC --- */
+
+static struct sl_greeter greeter;
+static struct sl_quic_endpoint *endpoint;
+static const char *greeting; /* NULL: the control stream is opened, and nobody hears of it */
+static bool has_opened;
+
+static void on_open(struct sl_greeter *g)
+{
+    has_opened = true;
+    if (greeting != NULL)
+        sl_greeter_say(g, greeting, strlen(greeting), false);
+    sl_greeter_read(g, true);
+}
+
+static void on_bytes(struct sl_greeter *g)
+{
+    (void)g;
+}
+
+static void on_end(struct sl_greeter *g, int code, const char *why)
+{
+    (void)g;
+    sl_check(code == SL_E_CLOSED && why[0] != '\0');
+    client.is_over = true;
+}
+
+static const struct sl_greeter_handler greeter_handler = {on_open, on_bytes, on_end};
+
+static void connect_quic(void)
+{
+    struct sl_quic_settings settings = sl_greeter_quic_settings(TEST_GUARD_MS);
+    struct sl_quic_endpoint_opts opts = {.loop = loop, .settings = &settings};
+    struct sl_tls_client_opts trust = {.alpn = SL_HUB_ALPN};
+    struct sl_quic_streams *streams;
+    struct sl_quic_tls *context;
+    struct sl_quic_conn *conn;
+
+    sl_assert(sl_quic_tls_client_new(&context, &trust, NULL) == 0);
+    sl_assert(sl_quic_endpoint_new_client(&endpoint, &hub_at, &opts, NULL) == 0);
+    sl_greeter_init(&greeter, loop, &greeter_handler);
+    streams = sl_greeter_use_quic(&greeter, true);
+    sl_assert(sl_quic_connect(&conn, endpoint, &hub_at, context, SL_STR("any.example"),
+                              &sl_quic_streams_app, streams) == 0);
+    sl_greeter_begin_quic(&greeter, conn);
+    sl_quic_tls_free(context);
+}
+
+static void over_quic_a_greeting_is_wanted_too(const char *text)
+{
+    set_up();
+    sl_stream_free(&client.stream, SL_CLOSE_ABORT);
+    run_until(loop, stats_of_hub().dropped == 1);
+    greeting = text;
+    has_opened = false;
+    connect_quic();
+    run_until(loop, has_opened && stats_of_hub().accepted == 2);
+    if (text == NULL)
+        sl_loop_skip(loop, 11000);
+    run_until(loop, client.is_over);
+    sl_check(n_asked == 0 && stats_of_hub().dropped == 2);
+    sl_greeter_clear(&greeter);
+    sl_quic_endpoint_free(endpoint);
+    tear_down();
+}
+
 int main(void)
 {
+    static char long_line[SL_GREETING_MAX + 10];
+
     a_client_of_another_protocol_is_heard(NULL, SL_STR(""));
     a_client_of_another_protocol_is_heard("\x02h2\x08http/1.1", SL_STR(""));
     a_client_of_another_protocol_is_heard("\x02h2" SL_HUB_ALPN, SL_STR("remoteingress"));
     without_tls_nobody_is_heard("EDGE e0 secret-e0\n");
     without_tls_nobody_is_heard("GET / HTTP/1.1\r\nHost: hub\r\n\r\n");
+    over_quic_a_greeting_is_wanted_too(NULL);
+    over_quic_a_greeting_is_wanted_too("EDGE e0\n");
+    memset(long_line, 'x', sizeof(long_line) - 1);
+    over_quic_a_greeting_is_wanted_too(long_line);
     return sl_check_done();
 }
