@@ -37,11 +37,6 @@ static void a_stream_goes_both_ways(enum sl_edge_transport transport)
     world_end();
 }
 
-static bool is_call(int i, const char *text)
-{
-    return i < n_calls && strcmp(calls[i], text) == 0;
-}
-
 static struct sl_tunnel_status status_of_edge(void)
 {
     struct sl_tunnel_status status;

@@ -9,11 +9,6 @@ static void set_up(const struct sl_hub_opts *opts)
     world_edges(2, &(struct sl_edge_opts){0});
 }
 
-static bool is_call(int i, const char *text)
-{
-    return i < n_calls && strcmp(calls[i], text) == 0;
-}
-
 static struct sl_tunnel_status last_status;
 
 static void take_status(void *arg, struct sl_str id, const struct sl_tunnel_status *status)

@@ -9,11 +9,6 @@ static void set_up(const struct sl_hub_opts *opts)
     world_edges(2, &(struct sl_edge_opts){0});
 }
 
-static bool is_call(int i, const char *text)
-{
-    return i < n_calls && strcmp(calls[i], text) == 0;
-}
-
 /* --- greetings --- */
 
 static void an_original_is_told_its_ports_and_opens_streams(void)

@@ -421,4 +421,10 @@ static inline struct sl_hub_stats stats_of_hub(void)
     return stats;
 }
 
+/* What the hub has told of its edges, one after the other. */
+static inline bool is_call(int i, const char *text)
+{
+    return i < n_calls && strcmp(calls[i], text) == 0;
+}
+
 #endif
