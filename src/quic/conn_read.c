@@ -7,6 +7,14 @@ static const struct sl_addr *local_of(const struct sl_qconn *c, const struct sl_
     return c->pub.is_server ? &packet->local : &c->endpoint->local;
 }
 
+static const char *tls_reason(const struct sl_qconn *c)
+{
+    long verdict = c->handshake != NULL ? SSL_get_verify_result(c->handshake->ssl) : X509_V_OK;
+
+    return verdict != X509_V_OK ? X509_verify_cert_error_string(verdict)
+                                : "the TLS handshake failed";
+}
+
 void sl_qconn_check(struct sl_qconn *c, int rc)
 {
     const struct sl_quic_end idle = {.code = SL_E_CLOSED, .reason = "idle"};
@@ -31,7 +39,7 @@ void sl_qconn_check(struct sl_qconn *c, int rc)
         return;
     case NGTCP2_ERR_CRYPTO:
         sl_qconn_fail(c, SL_E_TLS, NGTCP2_CRYPTO_ERROR | ngtcp2_conn_get_tls_alert(c->ngtcp2),
-                      "the TLS handshake failed");
+                      tls_reason(c));
         return;
     default:
         sl_qconn_fail(c, rc == NGTCP2_ERR_CALLBACK_FAILURE ? SL_E_SYSTEM : SL_E_PROTOCOL,

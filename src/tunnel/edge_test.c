@@ -314,6 +314,7 @@ static void a_hub_proves_who_it_is_by_its_key(enum sl_edge_transport transport)
     a = world_attempt(&edges[0], transport);
     a.pin = pin;
     fails_with(&a, SL_E_TLS);
+    sl_check(strcmp(edges[0].why, "the hub's key is another one than the fingerprint says") == 0);
     sl_check(stats_of_hub().refused == 0 && n_asked == 0); /* the secret was not said */
     pin[7] ^= 1;
     sl_edge_connect(edges[0].edge, &a);
@@ -322,6 +323,7 @@ static void a_hub_proves_who_it_is_by_its_key(enum sl_edge_transport transport)
     a = world_attempt(&edges[0], transport);
     a.verify = true; /* nobody vouches for it */
     fails_with(&a, SL_E_TLS);
+    sl_check(strcmp(edges[0].why, "self-signed certificate") == 0);
     sl_check(sl_edge_is_up(edges[0].edge)); /* an attempt is nothing to the link */
     world_end();
 }

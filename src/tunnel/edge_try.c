@@ -1,6 +1,7 @@
 #include "tunnel/edge_try.h"
 
 #include <openssl/crypto.h>
+#include <openssl/x509_vfy.h>
 #include "codec/tunnel_greeting.h"
 #include "tunnel/hub.h"
 
@@ -9,11 +10,19 @@ enum {
     KEEP_ALIVE_MS = 10 * 1000, /* NATs remember the way, and a hub that has crashed is found out */
 };
 
+static bool is_another_key(const struct sl_edge_try *t, int code, const char *why)
+{
+    return t->has_pin && code == SL_E_TLS &&
+           strcmp(why, X509_verify_cert_error_string(X509_V_ERR_CERT_REJECTED)) == 0;
+}
+
 /* SL_E_REFUSED is the hub's word, and not that of a machine where none listens. */
 static void fail(struct sl_edge_try *t, int code, const char *why)
 {
     const char *text = why != NULL && why[0] != '\0' ? why : sl_error_text(code);
 
+    if (is_another_key(t, code, text))
+        text = "the hub's key is another one than the fingerprint says";
     t->handler->on_failed(t, code == SL_E_REFUSED ? SL_E_UNREACHABLE : code, text);
 }
 
