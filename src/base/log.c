@@ -6,6 +6,7 @@
 #include <unistd.h>
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/log_out.h"
 
 static enum sl_log_level least_level = SL_LOG_INFO;
 static enum sl_log_format line_format = SL_LOG_AUTO;
@@ -21,6 +22,7 @@ void sl_log_setup(enum sl_log_level least, enum sl_log_format format)
     line_format = format != SL_LOG_AUTO   ? format
                   : isatty(STDERR_FILENO) ? SL_LOG_HUMAN
                                           : SL_LOG_JSON;
+    sl_log_out_open();
 }
 
 int sl_log_level_parse(struct sl_str name, enum sl_log_level *out)
@@ -162,14 +164,14 @@ bool sl_log_may(struct sl_log_limit *limit, unsigned *n_suppressed)
     return true;
 }
 
-void sl_log(enum sl_log_level level, const char *msg, const struct sl_field *fields)
+static bool put_line(enum sl_log_level level, const char *msg, const struct sl_field *fields)
 {
     struct sl_buf line = {0};
     uint64_t now = sl_clock_wall_ms();
     time_t seconds = (time_t)(now / 1000);
     char day[32], when[48];
     struct tm tm;
-    ssize_t n;
+    bool is_out;
 
     gmtime_r(&seconds, &tm);
     strftime(day, sizeof(day), "%Y-%m-%dT%H:%M:%S", &tm);
@@ -178,7 +180,18 @@ void sl_log(enum sl_log_level level, const char *msg, const struct sl_field *fie
         put_human(&line, when, level_names[level], msg, fields);
     else
         put_json(&line, when, level_names[level], msg, fields);
-    n = write(STDERR_FILENO, sl_buf_at(&line), sl_buf_len(&line));
-    (void)n; /* there is no place left to report a log that cannot be written */
+    is_out = sl_log_out(sl_buf_at(&line), sl_buf_len(&line));
     sl_buf_clear(&line);
+    return is_out;
+}
+
+void sl_log(enum sl_log_level level, const char *msg, const struct sl_field *fields)
+{
+    unsigned n_lost;
+
+    if (put_line(level, msg, fields) && (n_lost = sl_log_out_lost()) > 0) {
+        struct sl_field lost[] = {sl_f_int("lines", n_lost), {0}};
+
+        put_line(SL_LOG_WARN, "lines before this one are lost: nobody read the log", lost);
+    }
 }

@@ -1,7 +1,7 @@
 /*
  * The log: one line per event on stderr, JSON when stderr is a file or pipe, a human form on a
- * terminal. Any thread may log; a line is one write(2), so lines never mix. Values are escaped.
- * Never pass a key or a password.
+ * terminal. Any thread may log; a line is one write(2), so lines never mix, and waits for nobody
+ * (base/log_out.h). Values are escaped. Never pass a key or a password.
  *
  *     sl_log_warn("cannot reach target", sl_f_str("target", name), sl_f_int("port", port));
  *

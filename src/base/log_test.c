@@ -1,6 +1,8 @@
 #include "base/log.h"
 #include "base/check.h"
+#include "base/log_out.h"
 
+#include <fcntl.h>
 #include <math.h>
 #include <pthread.h>
 #include <unistd.h>
@@ -15,6 +17,7 @@ static void begin_catching(void)
     saved_stderr = dup(STDERR_FILENO);
     sl_assert(dup2(pipe_ends[1], STDERR_FILENO) >= 0);
     close(pipe_ends[1]);
+    sl_log_out_open();
 }
 
 static struct sl_str end_catching(void)
@@ -25,6 +28,7 @@ static struct sl_str end_catching(void)
 
     sl_assert(dup2(saved_stderr, STDERR_FILENO) >= 0);
     close(saved_stderr);
+    sl_log_out_open();
     while ((n = read(pipe_ends[0], text + len, sizeof(text) - len)) > 0)
         len += (size_t)n;
     close(pipe_ends[0]);
@@ -126,6 +130,46 @@ static void threads_sign_their_lines(void)
     sl_check_str(line, SL_STR(",\"level\":\"info\",\"msg\":\"hello\",\"thread\":\"worker 2\"}\n"));
 }
 
+/* Fills the pipe with lines of this length, which must not wait, and reads it empty. */
+static size_t fill(size_t len)
+{
+    static char text[1 << 20];
+    struct sl_str value = {text, len};
+    unsigned n_lines = 0;
+    size_t n_read = 0;
+    ssize_t n;
+
+    memset(text, 'x', len);
+    for (; n_lines < 2000; n_lines++)
+        sl_log_info("m", sl_f_strn("v", value));
+    sl_check(fcntl(pipe_ends[0], F_SETFL, O_NONBLOCK) == 0);
+    while ((n = read(pipe_ends[0], text, sizeof(text))) > 0)
+        n_read += (size_t)n;
+    sl_check(fcntl(pipe_ends[0], F_SETFL, 0) == 0);
+    return n_read;
+}
+
+static void nobody_waits_for_a_reader_of_the_log(void)
+{
+    static const size_t lens[] = {100, 9000}; /* within PIPE_BUF, and in parts */
+    struct sl_str text, first;
+
+    for (size_t i = 0; i < SL_COUNT(lens); i++) {
+        begin_catching();
+        sl_check(fill(lens[i]) < 2000 * lens[i]);
+        sl_log_info("again");
+        text = end_catching();
+        if (i > 0) { /* the end of the line that was cut */
+            sl_check(text.p[0] == '\n');
+            text = sl_str(text.p + 1, text.len - 1);
+        }
+        sl_check(sl_str_next(&text, '\n', &first));
+        sl_check_str(without_time(first), SL_STR(",\"level\":\"info\",\"msg\":\"again\"}"));
+        sl_check(memmem(text.p, text.len, "lines before this one are lost", 30) != NULL);
+        sl_check(sl_log_out_lost() == 0);
+    }
+}
+
 int main(void)
 {
     every_kind_of_field_is_json();
@@ -134,5 +178,6 @@ int main(void)
     levels_below_the_least_are_off();
     people_get_a_form_for_people();
     threads_sign_their_lines();
+    nobody_waits_for_a_reader_of_the_log();
     return sl_check_done();
 }
