@@ -31,7 +31,7 @@ for _, transport in ipairs(tunnel.transports) do
     end)
 
     setup(function()
-      lab = tunnel.start { transport = transport }
+      lab = tunnel.start { transport = transport, tells = true }
     end)
 
     teardown(function()

@@ -98,21 +98,28 @@ local function next_event(self, seconds)
   return decode(line)
 end
 
---- The next event with this name, of this request when an id is given. What comes before it is
--- kept.
-function mux_client:wait(name, id, seconds)
+--- The next event that is wanted. What comes before it is kept.
+-- @tparam function wanted(event)
+function mux_client:wait_until(wanted, seconds)
   for i, event in ipairs(self.events) do
-    if is_wanted(event, name, id) then
+    if wanted(event) then
       return table.remove(self.events, i)
     end
   end
   while true do
     local event = next_event(self, seconds)
-    if is_wanted(event, name, id) then
+    if wanted(event) then
       return event
     end
     table.insert(self.events, event)
   end
+end
+
+--- The next event with this name, of this request when an id is given.
+function mux_client:wait(name, id, seconds)
+  return self:wait_until(function(event)
+    return is_wanted(event, name, id)
+  end, seconds)
 end
 
 --- Whether such an event has come; waits for nothing but what is on its way already.

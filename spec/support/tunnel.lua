@@ -104,7 +104,7 @@ local function start_hub(self, options)
   self.deaf = peer.listen()
   local targets = { denied = 0, nobody = http.free_port(), deaf = self.deaf.port, web = -1,
     http = -1 }
-  local given = { hub = hub, origin = self.origin_port, targets = {},
+  local given = { hub = hub, origin = self.origin_port, targets = {}, tells = options.tells,
     limits = { accept_proxy = true, proxy_ips = { "127.0.0.1" } } }
   for name, port in pairs(targets) do
     given.targets[tostring(self.ports[name])] = port
@@ -129,7 +129,8 @@ function tunnel:start_edge(options)
 end
 
 --- Starts all of it and waits until the edge is up, with its ports.
--- @tparam table options transport, workers; hub: settings of the hub; edge: false for none, or a
+-- @tparam table options transport, workers; hub: settings of the hub; tells: whether it logs each
+-- stream, which nobody reads unless a spec waits for it; edge: false for none, or a
 -- table for start_edge(); hub_port: of another hub, with which there is neither hub nor origin here
 function tunnel.start(options)
   local self = setmetatable({ ports = {}, hub_port = options.hub_port or http.free_port(),
@@ -141,7 +142,7 @@ function tunnel.start(options)
   end
   if not options.hub_port then
     self.h3_port = http.free_port()
-    self.origin, self.origin_port = tunnel.origin {}
+    self.behind, self.origin_port = tunnel.origin {}
     start_hub(self, options)
   end
   if options.edge ~= false then
@@ -206,8 +207,8 @@ function tunnel:stop()
       table.insert(results, { pcall(end_program, self, self[name]) })
     end
   end
-  if self.origin then
-    self.origin:stop()
+  if self.behind then
+    self.behind:stop()
     self.deaf:close()
   end
   os.execute("rm -r " .. self.folder)

@@ -61,13 +61,25 @@ end
 
 --- The next frame of this kind, of this stream when one is given.
 function tunnel_peer:wait_frame(kind, stream)
-  for _ = 1, 1000 do
-    local event = self:wait("frame", stream)
-    if event.kind == kind then
-      return event
-    end
-  end
-  error("no " .. kind)
+  return self:wait_until(function(event)
+    return event.kind == kind and (stream == nil or event.id == stream)
+  end)
+end
+
+--- Waits until the connection has ended, or this stream.
+function tunnel_peer:wait_end(stream)
+  return self:wait_until(function(event)
+    return event.event == "ended"
+      or event.id == stream and (event.kind == "CLOSE_BACK" or event.kind == "CLOSE")
+  end)
+end
+
+--- Waits until a greeting was refused: it must not have been answered by ports.
+function tunnel_peer:is_refused()
+  local event = self:wait_until(function(event)
+    return event.event == "ended" or event.event == "answer"
+  end)
+  return not (event.line or ""):find("listenPorts", 1, true)
 end
 
 --- Ends it, and its connections with it.
