@@ -10,6 +10,8 @@
 
 enum {
     OUT_HIGH = 256 * 1024, /* unsent bytes above which the writer has to wait */
+    OUT_HIGH_LEAST = 16 * 1024,
+    OUT_PART = 8, /* of the budget, for what all streams have not sent; then each has less */
     /* For the next of what a holder has left who is gone. A slow peer gives credit seldom. */
     LINGER_MS = 300000,
     RECEIPT_AT = 256 * 1024, /* bytes that arrived until the peer is told at once */
@@ -345,7 +347,12 @@ size_t sl_tunnel_stream_sendable(const struct sl_tunnel_stream *s)
 /* Unsent bytes above which the writer has to wait; so he does until half of them are sent. */
 static size_t out_high(const struct sl_tunnel_stream *s)
 {
-    return sl_window_is_scarce(&s->tunnel->budget) ? 0 : OUT_HIGH;
+    const struct sl_window_budget *b = &s->tunnel->budget;
+    uint64_t share = b->total / OUT_PART / b->n_streams;
+
+    if (sl_window_is_scarce(b))
+        return 0;
+    return (size_t)SL_MIN(SL_MAX(share, (uint64_t)OUT_HIGH_LEAST), (uint64_t)OUT_HIGH);
 }
 
 static void tell_ready(struct sl_tunnel_stream *s)

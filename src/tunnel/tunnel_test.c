@@ -269,8 +269,9 @@ static void writers_wait_when_much_is_held(void)
     budget = 0;
     for (int i = 0; i < 3; i++)
         h[i] = open_stream();
-    sl_check(sl_stream_write1(h[0]->stream, bytes, 35 * 1000, false) == 0);
-    sl_check(sl_stream_write1(h[1]->stream, bytes, 10 * 1000, false) == SL_E_AGAIN);
+    sl_check(sl_stream_write1(h[1]->stream, bytes, 1000, false) == 0);
+    sl_check(sl_stream_write1(h[0]->stream, bytes, 35 * 1000, false) == SL_E_AGAIN);
+    sl_check(sl_stream_write1(h[1]->stream, bytes, 9 * 1000, false) == SL_E_AGAIN);
     turn();
     sl_check(stats_of(&edge).held == 45 * 1000); /* sent, as far as the windows are open */
     sl_check(h[1]->stream->is_writing == false);
