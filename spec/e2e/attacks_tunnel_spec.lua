@@ -171,7 +171,7 @@ describe("a hub", function()
   it("is not slowed down by wrong secrets (U-08)", function()
     local client = edge()
     local count = sluice.is_sanitized and 200 or 1000
-    client:tell("wrong", { id = tunnel.edge_id, count = count, at_once = 500 })
+    client:tell("wrong", { id = tunnel.edge_id, count = count, at_once = 200 })
     local known = client:wait("wrong", nil, sluice.patience * 2)
     client:tell("wrong", { id = "nobody", count = 200, at_once = 200 })
     local unknown = client:wait("wrong", nil, sluice.patience * 2)
