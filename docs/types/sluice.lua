@@ -99,7 +99,7 @@ local subscription = {}
 ---@field datagrams_out integer
 ---@field datagrams_dropped integer
 ---@field queue {control: integer, data: integer, sustained: integer} # now: bytes of control frames, and streams with data that waits, by tier
----@field window_committed integer # now: bytes that the peer may have under way to us
+---@field bytes_held integer # now: bytes in memory, on their way through; at most 200 MiB
 ---@field frames_unknown integer
 
 ---What sluice.fetch returns.

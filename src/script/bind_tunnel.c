@@ -84,7 +84,7 @@ static void set_streams(lua_State *L, const struct sl_tunnel_stats *streams)
     sl_set_number(L, "streams_reset", (double)streams->streams_reset);
     sl_set_number(L, "bytes_in", (double)streams->bytes_in);
     sl_set_number(L, "bytes_out", (double)streams->bytes_out);
-    sl_set_number(L, "window_committed", (double)streams->committed);
+    sl_set_number(L, "bytes_held", (double)streams->held);
     sl_set_number(L, "frames_unknown", (double)streams->frames_unknown);
     sl_set_number(L, "datagrams_dropped", (double)streams->datagrams_dropped);
     set_queue(L, streams);

@@ -69,7 +69,7 @@ return {
     { "datagrams_dropped", "integer" },
     { "queue", "{control: integer, data: integer, sustained: integer}",
       "now: bytes of control frames, and streams with data that waits, by tier" },
-    { "window_committed", "integer", "now: bytes that the peer may have under way to us" },
+    { "bytes_held", "integer", "now: bytes in memory, on their way through; at most 200 MiB" },
     { "frames_unknown", "integer" },
   } },
   { name = "sluice.FetchResponse", doc = "What sluice.fetch returns.", fields = {

@@ -213,7 +213,7 @@ end
 local idle = {
   links = 0, active_streams = 0, streams_opened = 0, streams_reset = 0, bytes_in = 0,
   bytes_out = 0, sessions = 0, datagrams_in = 0, datagrams_out = 0, datagrams_dropped = 0,
-  window_committed = 0, frames_unknown = 0,
+  bytes_held = 0, frames_unknown = 0,
 }
 
 function edge_methods:status()
