@@ -123,7 +123,7 @@ def with_datagrams(args):
 
 
 def row(name, *cells):
-    print(f"  {name:10}" + "".join(f"{cell:>24}" for cell in cells), flush=True)
+    print(f"  {name:10}" + "".join(f"{cell:>27}" for cell in cells), flush=True)
 
 
 # --- cases ---

@@ -156,6 +156,49 @@ function tunnel.start(options)
   return self
 end
 
+--- Starts a hub with its origins in one network and an edge for each transport in another, as two
+-- machines have them: what comes goes to the same port of the hub's machine.
+-- @tparam table options hub, edge: words in front of commands, for each side; hub_host: where edges
+-- find the hub; dead_after: seconds without a byte
+-- @treturn table `ports` and edges, by transport; start_transport(name) starts another edge
+function tunnel.start_apart(options)
+  local self = setmetatable({ ports = {}, folder = os.tmpname(), programs = {} }, tunnel)
+  os.remove(self.folder)
+  assert(os.execute("mkdir " .. self.folder))
+  local list = { { id = "quicWithFallback", secret = tunnel.secret } }
+  for _, name in ipairs(tunnel.transports) do
+    local port = http.free_port()
+    self.ports[name] = port
+    table.insert(list, { id = name, secret = tunnel.secret, listenPorts = { port },
+      listenPortsUdp = { port } })
+    table.insert(self.programs, (tunnel.origin { prefix = options.hub, port = port }))
+  end
+  local given = { origin = -1, targets = {}, hub = { edges = list, stateDir = self.folder,
+    pingInterval = math.floor(options.dead_after / 3), deadAfter = options.dead_after } }
+  table.insert(self.programs, sluice.start { script = "spec/fixtures/tunnel_hub.lua",
+    prefix = options.hub, args = { dkjson.encode(given) }, env = { ADMIN_PORT = "0" } })
+  self.start_transport = function(name)
+    local edge = sluice.start { script = "scripts/edge.lua", prefix = options.edge, env = {
+      EDGE_HUB_HOST = options.hub_host, EDGE_ID = name, EDGE_SECRET = tunnel.secret,
+      EDGE_TRANSPORT = name, EDGE_STUN = "off", EDGE_DEAD_SECS = tostring(options.dead_after) } }
+    table.insert(self.programs, edge)
+    return edge
+  end
+  for _, name in ipairs(tunnel.transports) do
+    self[name] = self.start_transport(name)
+    self[name]:wait_for("stderr", '"msg":"ports"', sluice.patience)
+  end
+  return self
+end
+
+--- Ends what start_apart() has started.
+function tunnel:stop_apart()
+  for i = #self.programs, 1, -1 do
+    self.programs[i]:stop()
+  end
+  os.execute("rm -r " .. self.folder)
+end
+
 --- A request to the admin API of the hub, or of another program.
 function tunnel:ask(method, path, body, program)
   return assert(http.request { method = method, path = path, body = body,
