@@ -2,9 +2,9 @@
 
 enum {
     /* What waits longer is worth nothing: datagrams are for what is new. But many sessions share a
-     * connection, and a burst of all of them has to wait for the pace: 20 ms at 100,000 a second.
+     * connection, and a burst of all of them has to wait for the pace: 40 ms at 100,000 a second.
      */
-    QUEUE_MAX = 2048,
+    QUEUE_MAX = 4096,
     QUEUE_BYTES_MAX = 512 * 1024,
     FRAME_HEAD = 1 + 2,               /* type and length */
     PACKET_HEAD_AND_TAG = 1 + 4 + 16, /* besides the connection id */
