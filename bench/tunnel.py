@@ -9,7 +9,7 @@
   udp        100,000 datagrams a second of 100 bytes: how many are lost
   sessions   10,000 visitors with datagrams: memory, and how many are lost
   reconnect  5,000 edges after a restart of the hub: seconds until all are up
-  loss       50 streams over 15 ms in each direction and 1 % loss: MB/s over TLS and over QUIC
+  loss       50 streams over 15 ms in each direction and 1 % loss: MB/s over TLS (TCP with CUBIC, with BBR) and QUIC
 
 Edge and hub share a core, as the HAProxys do; origin and clients have the other (bench/pipeload).
 """
@@ -288,19 +288,28 @@ def is_open(net, port):
     return subprocess.run([*net.public, "python3", "-c", probe], stderr=subprocess.DEVNULL).returncode == 0
 
 
+def set_congestion_control(net, name):
+    """Of TCP between the namespaces."""
+    for prefix in (net.public, net.private):
+        argv = [*prefix, "ip", "-j", "route", "get", "10.99.0.2" if prefix is net.public else "10.99.0.1"]
+        device = json.loads(subprocess.run(argv, stdout=subprocess.PIPE, check=True).stdout)[0]["dev"]
+        subprocess.run([*prefix, *f"ip route replace 10.99.0.0/24 dev {device} congctl {name}".split()], check=True)
+
+
 def loss(field, args):
+    """TCP with both: Linux comes with CUBIC, and some set BBR. Our QUIC has BBR by itself."""
     print("loss: 50 streams down, 30 ms there and back, 1 % lost in each direction, 20 s")
     with BadNetwork() as net:
         start_origin(field, net.private)
         for name in args.ways:
-            if name == "direct":
-                continue
-            start_apart(field, net, name)
-            got = pipeload("streams", WAYS[name].port, "--bulk", 50, "--seconds", 20, prefix=net.public)
-            slowest = got["least"] / got["seconds"] / 1e6
-            row(name, f"{got['bytes'] / got['seconds'] / 1e6:.1f} MB/s", f"slowest stream {slowest:.2f} MB/s")
-            for program in WAYS[name].programs:
-                field.stop(program)
+            for control in {"direct": (), "quic": ("bbr",)}.get(name, ("cubic", "bbr")):
+                set_congestion_control(net, control)
+                start_apart(field, net, name)
+                got = pipeload("streams", WAYS[name].port, "--bulk", 50, "--seconds", 20, prefix=net.public)
+                slowest = got["least"] / got["seconds"] / 1e6
+                row(name, control, f"{got['bytes'] / got['seconds'] / 1e6:.1f} MB/s", f"slowest stream {slowest:.2f} MB/s")
+                for program in WAYS[name].programs:
+                    field.stop(program)
 
 
 CASES = {
