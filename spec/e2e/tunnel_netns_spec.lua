@@ -16,6 +16,7 @@ local hex = mux_client.hex
 local visitor_ip = "198.51.100.7"
 local cut_seconds = 20
 local size = 30000000
+local bulk = 1000000 * tonumber(os.getenv "SLUICE_TUNNEL_MB" or 50)
 
 local function make_link()
   local link = process.start({ "python3", "spec/support/netlab.py", "1", "0" }, nil, true)
@@ -117,6 +118,25 @@ describe("edges in a public network and a hub in a private one", function()
         from = visitor_ip, bytes = hex("question") })
       assert.matches("^198%.51%.100%.7 %d+ question$",
         visitors:wait("datagram", "udp " .. name).bytes)
+    end)
+  end
+
+  for _, name in ipairs(tunnel.transports) do
+    it("carry HTTP/3, whose visitor the hub knows, over " .. name, function()
+      local said = shell(public, ("curl -sSk --http3-only --interface %s --resolve "
+        .. "app.example:%d:10.99.0.1 -w '%%{http_version}' https://app.example:%d/"):format(
+        visitor_ip, lab.web[name], lab.web[name]))
+      local body, version = said:match("^(.*})%s*(%d)$")
+      assert.equal("3", version, said)
+      assert.same({ visitor_ip }, dkjson.decode(body).headers["x-forwarded-for"])
+    end)
+
+    it(("carry %d MB over %s"):format(bulk / 1000000, name), function()
+      local expected = shell(private, ("curl -sS http://127.0.0.1:%d/sha256/%d"):format(
+        lab.ports.tls, bulk)):match("%x+")
+      local got = shell(public, ("curl -sS %s | sha256sum"):format(
+        url(lab.ports[name], "/bytes/" .. bulk))):match("%x+")
+      assert.equal(expected, got)
     end)
   end
 

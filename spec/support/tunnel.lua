@@ -72,27 +72,43 @@ local function entries(ports)
   return { entry(tunnel.edge_id, ports), { id = "banned", secret = tunnel.secret } }
 end
 
--- What comes to web and http ends in these; HTTP/3 through a port of the hub's own, which takes the
--- visitor's address from the hub.
-local function routes_of(self)
-  local function route(name, match, port, changes)
-    match.via = "tunnel"
-    local made = sluice.route(name, nil, port, { match = match })
-    for key, value in pairs(changes or {}) do
-      made.action[key] = value
-    end
-    return made
+local function tunnelled(name, match, port, changes)
+  match.via = "tunnel"
+  local made = sluice.route(name, nil, port, { match = match })
+  for key, value in pairs(changes or {}) do
+    made.action[key] = value
   end
+  return made
+end
+
+-- HTTP/3 that comes to these ports, through a port of the hub's own, which takes the visitor's
+-- address from the hub.
+local function http3_through(ports, own_port, origin_port)
+  return tunnelled("quic", { ports = ports, transport = "udp", protocol = "udp" }, own_port,
+    { sendProxyProtocol = true }), mux.route("h3", own_port, origin_port, "app.example")
+end
+
+local function http3_routes(self)
+  local ports = {}
+  for _, port in pairs(self.web) do
+    table.insert(ports, port)
+  end
+  return { http3_through(ports, http.free_port(), self.ports.tls) }
+end
+
+-- What comes to web and http ends in these.
+local function routes_of(self)
   local tls = { mode = "terminate", certificate = sluice.certificate("app.example") }
   return {
-    route("web", { ports = self.ports.web, domains = "app.example" }, self.origin_port,
+    tunnelled("web", { ports = self.ports.web, domains = "app.example" }, self.origin_port,
       { tls = tls }),
-    route("http", { ports = self.ports.http }, self.origin_port),
-    route("quic", { ports = self.ports.web, transport = "udp", protocol = "udp" }, self.h3_port,
-      { sendProxyProtocol = true }),
-    mux.route("h3", self.h3_port, self.origin_port, "app.example"),
+    tunnelled("http", { ports = self.ports.http }, self.origin_port),
+    http3_through(self.ports.web, self.h3_port, self.origin_port),
   }
 end
+
+-- The hub itself believes its own PROXY headers.
+local own_limits = { accept_proxy = true, proxy_ips = { "127.0.0.1" } }
 
 local function start_hub(self, options)
   local hub = { tunnelPort = self.hub_port, bindAddress = "127.0.0.1",
@@ -105,7 +121,7 @@ local function start_hub(self, options)
   local targets = { denied = 0, nobody = http.free_port(), deaf = self.deaf.port, web = -1,
     http = -1 }
   local given = { hub = hub, origin = self.origin_port, targets = {}, tells = options.tells,
-    limits = { accept_proxy = true, proxy_ips = { "127.0.0.1" } } }
+    limits = own_limits }
   for name, port in pairs(targets) do
     given.targets[tostring(self.ports[name])] = port
   end
@@ -160,21 +176,23 @@ end
 -- machines have them: what comes goes to the same port of the hub's machine.
 -- @tparam table options hub, edge: words in front of commands, for each side; hub_host: where edges
 -- find the hub; dead_after: seconds without a byte
--- @treturn table `ports` and edges, by transport; start_transport(name) starts another edge
+-- @treturn table `ports`, `web` (HTTP/3) and edges, by transport; start_transport(name) starts
+-- another edge
 function tunnel.start_apart(options)
-  local self = setmetatable({ ports = {}, folder = os.tmpname(), programs = {} }, tunnel)
+  local self = setmetatable({ ports = {}, web = {}, folder = os.tmpname(), programs = {} }, tunnel)
   os.remove(self.folder)
   assert(os.execute("mkdir " .. self.folder))
   local list = { { id = "quicWithFallback", secret = tunnel.secret } }
   for _, name in ipairs(tunnel.transports) do
-    local port = http.free_port()
-    self.ports[name] = port
+    local port, web = http.free_port(), http.free_port()
+    self.ports[name], self.web[name] = port, web
     table.insert(list, { id = name, secret = tunnel.secret, listenPorts = { port },
-      listenPortsUdp = { port } })
+      listenPortsUdp = { port, web } })
     table.insert(self.programs, (tunnel.origin { prefix = options.hub, port = port }))
   end
-  local given = { origin = -1, targets = {}, hub = { edges = list, stateDir = self.folder,
-    pingInterval = math.floor(options.dead_after / 3), deadAfter = options.dead_after } }
+  local given = { origin = -1, targets = {}, limits = own_limits, hub = { edges = list,
+    stateDir = self.folder, routes = http3_routes(self), deadAfter = options.dead_after,
+    pingInterval = math.floor(options.dead_after / 3) } }
   table.insert(self.programs, sluice.start { script = "spec/fixtures/tunnel_hub.lua",
     prefix = options.hub, args = { dkjson.encode(given) }, env = { ADMIN_PORT = "0" } })
   self.start_transport = function(name)
