@@ -476,6 +476,12 @@ static void streams_of_an_edge_that_was_restarted_end(void)
     tear_down();
 }
 
+static bool are_both_down(void *user)
+{
+    (void)user;
+    return n_down == 2;
+}
+
 static void streams_end_when_the_tunnel_gives_up(void)
 {
     dice = 1;
@@ -483,8 +489,8 @@ static void streams_end_when_the_tunnel_gives_up(void)
     open_visitor(0);
     settle();
     sl_tunnel_detach(edge, SL_E_TIMEOUT, "no answer");
-    settle();
-    sl_check(visitors[0].code == 0 && n_down == 2);
+    /* A goodbye over QUIC may get lost: the hub then learns it from the silence. */
+    sl_check(test_net_run(&net, 120 * 1000, are_both_down, NULL) && visitors[0].code == 0);
     sl_tunnel_give_up(edge);
     settle();
     sl_check(visitors[0].code == SL_E_TIMEOUT);
