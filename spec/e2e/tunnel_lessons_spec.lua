@@ -282,8 +282,9 @@ describe("a slow line of a tunnel over tls", function()
     tunnel.eventually(function()
       return lab:connected().activeStreams == 0
     end, "streams are left") -- an edge that ends at once would not have told all
-    lab:stop()
+    local ok, err = pcall(lab.stop, lab)
     line:stop()
+    assert(ok, err)
   end)
 
   local function take(id)
