@@ -279,11 +279,12 @@ describe("a slow line of a tunnel over tls", function()
 
   after_each(function()
     visitors:close()
-    tunnel.eventually(function()
+    local has_ended, left = pcall(tunnel.eventually, function()
       return lab:connected().activeStreams == 0
     end, "streams are left") -- an edge that ends at once would not have told all
     local ok, err = pcall(lab.stop, lab)
     line:stop()
+    assert(has_ended, left)
     assert(ok, err)
   end)
 
