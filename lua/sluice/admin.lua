@@ -75,11 +75,7 @@ end
 
 local endpoints = {}
 
-endpoints["/health"] = {
-  GET = function()
-    return answer(200, { ok = true, status = "ok" })
-  end,
-}
+endpoints["/health"] = server.health
 
 endpoints["/ready"] = {
   GET = function(self)

@@ -27,7 +27,6 @@ local hub = {}
 hub.__index = hub
 
 local max_file = 64 * 1048576
-local pause = 0.05
 
 --- @tparam table settings from sluice.hub.settings.compile
 function hub.new(settings)
@@ -39,12 +38,7 @@ function hub.new(settings)
   }, hub)
   self._queue = latest.new(function(_, list)
     return self:_apply(list)
-  end, {
-    spawn = sluice.spawn,
-    pause = function()
-      sluice.sleep(pause)
-    end,
-  })
+  end)
   return self
 end
 

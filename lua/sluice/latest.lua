@@ -7,16 +7,24 @@
 -- hears how the run went that covered him, and different kinds of work never run at the same time.
 --
 -- @usage
---   local queue = latest.new(function(kind, value) return apply(value) end,
---     { spawn = sluice.spawn, pause = function() sluice.sleep(0.05) end })
+--   local queue = latest.new(function(kind, value) return apply(value) end)
 --   local result, err = queue:run("routes", list) -- waits
+
+local sluice = require "sluice"
 
 local latest = {}
 latest.__index = latest
 
+-- Between two pieces that come faster than they can be done.
+local function pause()
+  sluice.sleep(0.05)
+end
+
 --- @tparam function work work(kind, value); may wait; its results go to the callers
--- @tparam table with `spawn` starts a task and returns it, as sluice.spawn does; `pause` waits
+-- @tparam[opt] table with `spawn` starts a task and returns it, as sluice.spawn does; `pause`
+-- waits. For specs: a clock of their own
 function latest.new(work, with)
+  with = with or { spawn = sluice.spawn, pause = pause }
   return setmetatable({ _work = work, _spawn = with.spawn, _pause = with.pause }, latest)
 end
 

@@ -21,9 +21,6 @@ local core = package.preload["sluice.core"] and require "sluice.core"
 local standalone = {}
 standalone.__index = standalone
 
--- Seconds between two changes when they come faster than they can be made.
-local pause = 0.05
-
 -- A configuration of a few hundred MiB is a mistake.
 local max_config = 256 * 1048576
 
@@ -107,12 +104,7 @@ function standalone.new(path)
   }
   self._queue = latest.new(function(kind, value)
     return work(self, kind, value)
-  end, {
-    spawn = sluice.spawn,
-    pause = function()
-      sluice.sleep(pause)
-    end,
-  })
+  end)
   return self
 end
 

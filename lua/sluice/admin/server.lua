@@ -32,6 +32,19 @@ function server.failure(status, text, headers)
   return server.answer(status, { ok = false, error = text }, headers)
 end
 
+--- The endpoint that every one has: the process serves.
+server.health = {
+  GET = function()
+    return server.answer(200, { ok = true, status = "ok" })
+  end,
+}
+
+--- What /ready answers.
+-- @tparam boolean is_ready
+function server.readiness(is_ready)
+  return server.answer(is_ready and 200 or 503, { ok = is_ready, ready = is_ready })
+end
+
 -- Bodies.
 
 -- Before the first bracket; patterns do not look through megabytes of nothing.

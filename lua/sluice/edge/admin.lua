@@ -11,15 +11,10 @@ local admin = {}
 local answer = server.answer
 
 local endpoints = {
-  ["/health"] = {
-    GET = function()
-      return answer(200, { ok = true, status = "ok" })
-    end,
-  },
+  ["/health"] = server.health,
   ["/ready"] = {
     GET = function(edge)
-      local is_up = edge:is_connected()
-      return answer(is_up and 200 or 503, { ok = is_up, ready = is_up })
+      return server.readiness(edge:is_connected())
     end,
   },
   ["/status"] = {

@@ -204,12 +204,8 @@ end
 -- @treturn ?table for sluice.edge
 -- @treturn ?string what is wrong, with its path
 function settings.compile(given)
-  local result, err = check.run(compile, given)
+  local result, err = publisher.settings(compile, given)
   if not result then
-    return nil, err
-  end
-  result.own, err = publisher.compile(given.routes or {})
-  if not result.own then
     return nil, err
   end
   if given.security ~= nil then -- is part of each assigned port's route, which must compile then

@@ -61,15 +61,10 @@ local function replace(self, req)
 end
 
 local endpoints = {
-  ["/health"] = {
-    GET = function()
-      return answer(200, { ok = true, status = "ok" })
-    end,
-  },
+  ["/health"] = server.health,
   ["/ready"] = {
     GET = function(self)
-      local is_ready = self.hub:is_ready()
-      return answer(is_ready and 200 or 503, { ok = is_ready, ready = is_ready })
+      return server.readiness(self.hub:is_ready())
     end,
   },
   ["/status"] = {

@@ -75,12 +75,8 @@ end
 -- @treturn ?table for sluice.hub
 -- @treturn ?string what is wrong, with its path
 function settings.compile(given)
-  local result, err = check.run(compile, given)
+  local result, err = publisher.settings(compile, given)
   if not result then
-    return nil, err
-  end
-  result.own, err = publisher.compile(given.routes or {})
-  if not result.own then
     return nil, err
   end
   if given.edges ~= nil then

@@ -6,6 +6,7 @@
 --   local p = publisher.new { own = assert(publisher.compile(routes)) }
 --   p:set { { key = "tcp 443", route = { … } }, … } -- waits until they are live
 
+local check = require "sluice.check"
 local latest = require "sluice.latest"
 local routes = require "sluice.routes"
 local sluice = require "sluice"
@@ -13,8 +14,8 @@ local sluice = require "sluice"
 local publisher = {}
 publisher.__index = publisher
 
--- Seconds until what was refused is tried again, and between two changes that come together.
-local retry_after, pause = 30, 0.05
+-- Seconds until what was refused is tried again.
+local retry_after = 30
 
 --- Compiles the operator's own routes.
 -- @tparam table list
@@ -33,6 +34,20 @@ function publisher.compile(list)
     own[i] = { key = spec.name, spec = spec }
   end
   return own
+end
+
+--- Checks the settings of an edge or a hub, the routes of the operator included.
+-- @tparam function compile as for sluice.check.run
+-- @tparam table given
+-- @treturn ?table what compile returned, with `own`
+-- @treturn ?string what is wrong, with its path
+function publisher.settings(compile, given)
+  local result, err = check.run(compile, given)
+  if not result then
+    return nil, err
+  end
+  result.own, err = publisher.compile(given.routes or {})
+  return result.own and result, err
 end
 
 --- The priority of routes that exist for what nobody else has a route for.
@@ -105,12 +120,7 @@ function publisher.new(options)
     publisher)
   self._queue = latest.new(function(_, wanted)
     return publish(self, wanted)
-  end, {
-    spawn = sluice.spawn,
-    pause = function()
-      sluice.sleep(pause)
-    end,
-  })
+  end)
   return self
 end
 
