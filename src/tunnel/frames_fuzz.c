@@ -1,6 +1,7 @@
 /* A hub whose edge says anything, in pieces of any size, while holders of streams answer, stop
    reading and go: no more is held than the budget allows, and nothing is left behind. */
 #include "net/pair.h"
+#include "tunnel/test_holder.h"
 #include "tunnel/tunnel.h"
 
 enum { STREAMS_MAX = 8, BUDGET = 2000 };
@@ -9,31 +10,11 @@ static struct sl_loop *loop;
 static struct sl_stream *held[STREAMS_MAX];
 static int n_held, n_opened;
 
-static void on_data(struct sl_stream *s, const uint8_t *bytes, size_t len)
-{
-    if (bytes[0] == 'p')
-        sl_stream_read(s, false);
-    else if (bytes[0] == 'e' && !s->is_writing && !s->sent_fin)
-        (void)sl_stream_write1(s, bytes, len, len % 2 == 0);
-}
-
-static void ignore(struct sl_stream *s)
-{
-    (void)s;
-}
-
-static void on_error(struct sl_stream *s, int code)
-{
-    sl_assert(code < 0 && s->error == code);
-}
-
-static const struct sl_stream_handler handler = {on_data, ignore, ignore, on_error, NULL};
-
 static void on_stream(void *user, struct sl_stream *s, struct sl_str opening)
 {
     (void)user;
     (void)opening;
-    sl_stream_set_handler(s, &handler, NULL);
+    sl_stream_set_handler(s, &holder_handler, NULL);
     sl_stream_read(s, n_opened++ % 3 != 0);
     if (n_held < STREAMS_MAX)
         held[n_held++] = s;
@@ -93,7 +74,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
     n_held = n_opened = 0;
     t = sl_tunnel_new(&opts);
     sl_pair_new(ends, loop, 4096);
-    sl_stream_set_handler(ends[1], &handler, NULL);
+    sl_stream_set_handler(ends[1], &holder_handler, NULL);
     sl_stream_read(ends[1], true);
     sl_assert(sl_tunnel_attach_frames(t, &ends[0], &terms, NULL, 0) == 0);
     for (size_t at = SL_MIN(len, (size_t)2); at < len && ends[1]->error == 0; at += piece) {

@@ -2,6 +2,7 @@
    what it has: no more is held than the budget allows, and nothing is left behind. Each round is a
    length, the payload of a RESUME (its ticket is made right), and frames up to the next round. */
 #include "net/pair.h"
+#include "tunnel/test_holder.h"
 #include "tunnel/tunnel.h"
 
 enum { STREAMS = 4, STREAMS_MAX = 8, BUDGET = 60 * 1000, LINK = 64 * 1024, ROUNDS_MAX = 16 };
@@ -11,31 +12,11 @@ static struct sl_stream *held[STREAMS_MAX + STREAMS];
 static int n_held;
 static const uint8_t ticket[SL_RESUME_TICKET] = "ticket of a fuzz";
 
-static void on_data(struct sl_stream *s, const uint8_t *bytes, size_t len)
-{
-    if (bytes[0] == 'p')
-        sl_stream_read(s, false);
-    else if (bytes[0] == 'e' && !s->is_writing && !s->sent_fin)
-        (void)sl_stream_write1(s, bytes, len, len % 2 == 0);
-}
-
-static void ignore(struct sl_stream *s)
-{
-    (void)s;
-}
-
-static void on_error(struct sl_stream *s, int code)
-{
-    sl_assert(code < 0 && s->error == code);
-}
-
-static const struct sl_stream_handler handler = {on_data, ignore, ignore, on_error, NULL};
-
 static void hold(struct sl_stream *s)
 {
     if (s == NULL)
         return;
-    sl_stream_set_handler(s, &handler, NULL);
+    sl_stream_set_handler(s, &holder_handler, NULL);
     if (n_held == (int)SL_COUNT(held)) {
         sl_stream_free(&s, SL_CLOSE_LINGER);
         return;
@@ -106,7 +87,7 @@ static struct sl_stream *join(struct sl_tunnel *t, bool is_edge, uint32_t attemp
         peer.n = 0;
     peer.attempt = attempt;
     sl_pair_new(ends, loop, LINK);
-    sl_stream_set_handler(ends[1], &handler, NULL);
+    sl_stream_set_handler(ends[1], &holder_handler, NULL);
     sl_stream_read(ends[1], true);
     sl_assert(sl_tunnel_attach_frames(t, &ends[0], &terms, NULL, 0) == 0);
     if (is_edge)
@@ -133,7 +114,7 @@ static void begin(struct sl_tunnel *t, bool is_edge)
     sl_assert(sl_tunnel_is_up(t));
     for (uint32_t id = 1; id <= STREAMS; id++) {
         if (is_edge)
-            hold(sl_tunnel_open(t, SL_STR("PROXY UNKNOWN\r\n"), &handler, NULL));
+            hold(sl_tunnel_open(t, SL_STR("PROXY UNKNOWN\r\n"), &holder_handler, NULL));
         else
             say(raw, id, SL_FRAME_OPEN, "PROXY UNKNOWN\r\n", 15);
         say(raw, id, is_edge ? SL_FRAME_DATA_BACK : SL_FRAME_DATA, "before", 6);
