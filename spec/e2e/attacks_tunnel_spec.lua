@@ -349,15 +349,14 @@ describe("an edge", function()
     visitor:close()
   end)
 
-  it("ends a stream whose sender ignores its window (U-05)", function()
+  it("drops a hub that ignores the window of a stream (U-05)", function()
     start { echo = false }
-    local visitor = visit()
+    local visitor = visit() -- who does not read: more than the window and all buffers comes
     visitor:send("hello")
     local stream = hub:wait_frame("OPEN").id
     hub:tell("data", { stream = stream, size = 60000000, greedy = true })
-    tunnel.eventually(function()
-      return select(2, pcall(visitor.read_all, visitor)) ~= nil
-    end)
+    hub:wait "ended"
+    visitor:read_all() -- to the end
     visitor:close()
     assert.is_true(sluice.is_sanitized or sluice.memory_mib(lab.edge) < 150)
   end)
