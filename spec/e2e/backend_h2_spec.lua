@@ -11,15 +11,6 @@ local sluice = require "support.sluice"
 
 local host = "app.example"
 
-local function install_peers()
-  local have = process.start { "sh", "-c",
-    "python3 -c 'import h2, hpack' && test -x /usr/sbin/nghttpd" }
-  if have:wait(sluice.patience) ~= 0 then
-    local install = process.start { "packages/setup", "peers" }
-    assert.equal(0, install:wait(110), install:text("stderr"))
-  end
-end
-
 local function with_certificate(argv)
   local pair, files = sluice.certificate(host), {}
   for _, part in ipairs { "cert", "key" } do
@@ -51,8 +42,6 @@ end
 
 describe("a target of HTTP/2", function()
   local program, origin, port, open
-
-  setup(install_peers)
 
   before_each(function()
     port, open = http.free_port(), {}

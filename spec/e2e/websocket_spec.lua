@@ -19,14 +19,6 @@ local function temporary(text)
 end
 
 describe("a WebSocket", function()
-  setup(function()
-    local have = process.start { "python3", "-c", "import websockets" }
-    if have:wait(sluice.patience) ~= 0 then
-      local install = process.start { "packages/setup", "websocket" }
-      assert.equal(0, install:wait(110), install:text("stderr"))
-    end
-  end)
-
   it("of a client does what it says", function()
     local pair = sluice.certificate("localhost")
     local cert, key = temporary(pair.cert), temporary(pair.key)
