@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <sys/un.h>
 #include <unistd.h>
 #include "base/buf.h"
@@ -10,7 +11,8 @@ enum {
     LINGER_MS = 5000,       /* how long the peer may take to read our last bytes */
     LINGER_BYTES = 1 << 20, /* and how much input is swallowed meanwhile */
     READ_LEN = 64 * 1024,
-    MAX_IOV = 1024, /* IOV_MAX of Linux */
+    MAX_IOV = 1024,        /* IOV_MAX of Linux */
+    RESET_CHECK_MS = 1000, /* a peer that is neither read nor written: has it gone? */
 };
 
 struct tcp {
@@ -19,7 +21,7 @@ struct tcp {
     struct sl_buf pending;        /* what the kernel did not take yet */
     struct sl_task_link failing;  /* on_error at the end of the turn */
     struct sl_task_link orphaned; /* lingering: nobody but the loop can end it */
-    struct sl_deadline deadline;  /* connecting, lingering */
+    struct sl_deadline deadline;  /* connecting, lingering, the next look at a paused one */
     size_t n_swallowed;
     int fd;
     bool fin_pending, is_connecting, is_lingering, is_freed;
@@ -63,6 +65,23 @@ static void dispose(struct tcp *t)
     sl_loop_defer(t->stream.loop, t, destroy);
 }
 
+/* Nothing of it is watched while its owner is busy elsewhere, and epoll would report a reset again
+ * and again if it were; so it is looked at now and then. */
+static bool is_paused(const struct tcp *t)
+{
+    return t->watch.mask == 0 && t->stream.error == 0 && !t->stream.got_fin;
+}
+
+static void watch_for_reset(struct tcp *t)
+{
+    if (t->is_connecting || t->is_lingering)
+        return; /* these have deadlines of their own */
+    if (is_paused(t))
+        sl_deadline_set(&t->deadline, RESET_CHECK_MS);
+    else
+        sl_deadline_clear(&t->deadline);
+}
+
 /* The one place that decides what is watched. */
 static void update_watch(struct tcp *t)
 {
@@ -73,6 +92,7 @@ static void update_watch(struct tcp *t)
     if (t->stream.error == 0 && (t->is_connecting || t->stream.is_writing))
         mask |= SL_WRITE;
     sl_watch_set(&t->watch, mask);
+    watch_for_reset(t);
 }
 
 static void report_error(void *user)
@@ -273,12 +293,27 @@ static void make_reset(int fd)
     setsockopt(fd, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard));
 }
 
+/* POLLHUP alone may be the peer's FIN behind bytes that are still to be read. */
+static void look_for_reset(struct tcp *t)
+{
+    struct pollfd poll_fd = {.fd = t->fd};
+
+    if (poll(&poll_fd, 1, 0) > 0 && poll_fd.revents & POLLERR)
+        fail(t, SL_E_RESET);
+    else
+        watch_for_reset(t);
+}
+
 static void on_deadline(struct sl_deadline *d)
 {
     struct tcp *t = d->user;
 
-    if (!t->is_lingering) {
+    if (t->is_connecting) {
         fail(t, SL_E_TIMEOUT);
+        return;
+    }
+    if (!t->is_lingering) {
+        look_for_reset(t);
         return;
     }
     if (sl_buf_len(&t->pending) > 0)

@@ -252,6 +252,52 @@ static void a_half_closed_peer_costs_nothing(void)
     close(fd);
 }
 
+/* --- while nobody reads --- */
+
+static void reset(int fd)
+{
+    struct linger hard = {.l_onoff = 1, .l_linger = 0};
+
+    sl_check(setsockopt(fd, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard)) == 0);
+    close(fd);
+}
+
+static void a_peer_that_is_not_read_may_go(void)
+{
+    struct seen s = {0};
+    int fd = connect_to_raw(&s);
+
+    sl_stream_read(s.stream, true);
+    sl_stream_read(s.stream, false);
+    sl_check(write(fd, "unread", 6) == 6);
+    reset(fd);
+    run_quiet(loop);
+    sl_loop_skip(loop, 2000);
+    run_until(loop, s.n_error == 1);
+    sl_check(sl_buf_len(&s.got) == 0 && s.code < 0);
+    finish(&s);
+}
+
+/* What an orderly end leaves behind is still there when somebody reads again. */
+static void a_peer_that_is_not_read_may_end(void)
+{
+    struct seen s = {0};
+    int fd = connect_to_raw(&s);
+
+    sl_stream_read(s.stream, true);
+    sl_stream_read(s.stream, false);
+    sl_check(sl_stream_write1(s.stream, NULL, 0, true) == 0);
+    sl_check(write(fd, "unread", 6) == 6);
+    close(fd);
+    sl_loop_skip(loop, 2000);
+    run_quiet(loop);
+    sl_check(s.n_error == 0);
+    sl_stream_read(s.stream, true);
+    run_until(loop, s.n_fin == 1);
+    sl_check(sl_buf_len(&s.got) == 6);
+    finish(&s);
+}
+
 /* --- the rest --- */
 
 static void addresses_and_descriptor(void)
@@ -308,6 +354,8 @@ int main(void)
     who_never_reads_is_left_after_a_while();
     who_never_stops_writing_is_left();
     a_half_closed_peer_costs_nothing();
+    a_peer_that_is_not_read_may_go();
+    a_peer_that_is_not_read_may_end();
     addresses_and_descriptor();
     the_kernel_keeps_no_more_than_it_is_told();
     sl_loop_free(loop);
