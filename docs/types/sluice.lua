@@ -71,6 +71,13 @@ local subscription = {}
 ---@field error? string
 ---@field id? integer # as req:id()
 
+---What on_failure gets: a plain table.
+---@class sluice.Failure
+---@field status 502|503|504
+---@field error string
+---@field target? string # "host:port", the last one that was tried
+---@field route? string # its name
+
 ---What on_edge gets: a plain table.
 ---@class sluice.EdgeEvent
 ---@field event "authenticated"|"up"|"down"
@@ -114,6 +121,7 @@ local subscription = {}
 ---@field on_hello? fun(hello: sluice.Hello): sluice.Verb? # The ClientHello of a TLS connection was read and TLS has not begun. May wait. If it throws, the connection is closed.
 ---@field on_request? fun(req: sluice.Request): sluice.Verb? # The head of a request is complete. May wait. If it throws, the client gets 500.
 ---@field on_response? fun(res: sluice.Response, req: sluice.Request): sluice.Verb? # The head of the target's response is complete. If it throws, the client gets 502.
+---@field on_failure? fun(req: sluice.Request, failure: sluice.Failure): sluice.Verb? # The client is about to get 502, 503 or 504, because no target has given an answer. nil, or if it throws: it does.
 ---@field on_done? fun(entry: sluice.Entry) # The last byte of an exchange or of a raw stream has passed. If it throws, that is logged.
 ---@field on_edge? fun(edge: sluice.EdgeEvent): sluice.Verb? # An edge has authenticated, is up or is down, on the hub. Only the first can be denied. May wait. If it throws, the edge is refused.
 ---@field on_stream? fun(conn: sluice.Conn): sluice.Verb? # A stream or a UDP session opens in a tunnel of the hub: conn is the visitor's. nil: the routes decide; a target gets the raw bytes. If it throws, the stream is refused.

@@ -27,6 +27,7 @@ api.contexts = {
   { name = "on_hello", waits = true, doc = "the hook" },
   { name = "on_request", waits = true, doc = "the hook" },
   { name = "on_response", doc = "the hook" },
+  { name = "on_failure", doc = "the hook" },
   { name = "on_done", doc = "the hook" },
   { name = "on_edge", waits = true, doc = "the hook" },
   { name = "on_stream", doc = "the hook" },

@@ -17,7 +17,7 @@ local function start(changes)
   end
   given = {
     port = http.free_port(), tls_port = http.free_port(), raw_port = http.free_port(),
-    second_port = http.free_port(), nobody = http.free_port(),
+    second_port = http.free_port(), broken_port = http.free_port(), nobody = http.free_port(),
     origin = origin("first"), second = origin("second"),
     secure = origin("secure", sluice.certificate("localhost")),
     gate = ("http://127.0.0.1:%d/"):format(gate.port),
@@ -398,6 +398,45 @@ describe("on_response", function()
   it("may not wait, nor return anything else", function()
     fails_with("sleep cannot be called in on_response", "/response/wait", 502)
     fails_with("deny cannot be returned here %(only nil, or: reply%)", "/response/deny", 502)
+  end)
+end)
+
+describe("on_failure", function()
+  setup(start)
+  teardown(stop)
+
+  local function broken(path)
+    return ask(path, { port = given.broken_port })
+  end
+
+  it("may say it better", function()
+    local response, failure = broken("/failure/reply")
+    assert.same({ 502, "1" }, { response.status, response.headers["x-failed"] })
+    assert.same({ status = 502, error = "no target could be reached", route = "broken",
+      target = "127.0.0.1:" .. given.nobody }, failure)
+    local entry = sluice.logged(program, "done")
+    assert.same({ 502, "no target could be reached" }, { entry.status, entry.error })
+  end)
+
+  it("may leave it as it is", function()
+    local response = broken("/")
+    assert.same({ 502, nil }, { response.status, response.headers["x-failed"] })
+  end)
+
+  it("is not asked when the target answers", function()
+    local response = ask("/failure/reply")
+    assert.same({ 200, nil }, { response.status, response.headers["x-failed"] })
+  end)
+
+  it("that throws gives the plain answer", function()
+    for path, message in pairs {
+      ["/failure/throw"] = "no such luck",
+      ["/failure/wait"] = "sleep cannot be called in on_failure",
+      ["/failure/deny"] = "deny cannot be returned here %(only nil, or: reply%)",
+    } do
+      assert.equal(502, (broken(path)).status)
+      assert.matches(message, sluice.logged(program, "the script failed").error)
+    end
   end)
 end)
 

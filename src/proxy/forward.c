@@ -86,6 +86,38 @@ static bool next_target(struct sl_work *w)
     return true;
 }
 
+/* --- hooks --- */
+
+/* A slot stays with the hooks that it is known to; the first one to be called takes it. */
+static const struct sl_hooks *hooks_for_slot(struct sl_work *w)
+{
+    if (w->slot.script == NULL)
+        w->hooks = w->proxy->hooks;
+    return w->hooks;
+}
+
+/* No target has given an answer: the client gets that of on_failure, or a plain one. */
+static void answer_failure(struct sl_work *w, int status, const char *error)
+{
+    const struct sl_hooks *hooks = hooks_for_slot(w);
+    struct sl_failure failure = {.status = status, .error = error};
+    struct sl_verdict v = {0};
+
+    if (hooks->present & SL_HOOK_FAILURE) {
+        failure.target = sl_work_target(w);
+        failure.route = w->route != NULL ? w->route->name : SL_STR_NONE;
+        (void)hooks->on_failure(hooks->host, &w->slot, w->ex, &failure, &v);
+    }
+    if (v.kind != SL_VERDICT_REPLY) {
+        sl_work_fail(w, status, error);
+        return;
+    }
+    w->error = error;
+    sl_work_reply(w, v.status, v.content_type, v.text, &v.headers);
+}
+
+/* --- the beginning --- */
+
 void sl_forward_start(struct sl_work *w)
 {
     struct sl_exchange *ex = w->ex;
@@ -94,7 +126,7 @@ void sl_forward_start(struct sl_work *w)
         w->n_picks = sl_route_pick(w->route, ex->req.method, ex->req.path, w->conn->peer.ip16,
                                    sl_loop_now_ms(w->proxy->loop), w->picks);
         if (!next_target(w)) {
-            sl_work_fail(w, 503, "no usable target");
+            answer_failure(w, 503, "no usable target");
             return;
         }
     }
@@ -229,19 +261,17 @@ static void fail(struct sl_work *w, int status, const char *error)
     if (w->response_started)
         sl_work_abort(w, error);
     else
-        sl_work_fail(w, status, error);
+        answer_failure(w, status, error);
 }
 
 /* The verdict of on_response: nil lets the response through. */
 static bool ask_on_response(struct sl_work *w, struct sl_response *res)
 {
-    const struct sl_hooks *hooks = w->slot.script != NULL ? w->hooks : w->proxy->hooks;
+    const struct sl_hooks *hooks = hooks_for_slot(w);
     struct sl_verdict v = {0};
 
     if (!(hooks->present & SL_HOOK_RESPONSE))
         return true;
-    if (w->slot.script == NULL)
-        w->hooks = hooks;
     (void)hooks->on_response(hooks->host, &w->slot, w->ex, res, sl_work_target(w), &v);
     if (v.kind == SL_VERDICT_NONE)
         return true;

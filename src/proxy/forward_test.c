@@ -119,8 +119,76 @@ static void a_route_without_a_usable_target(void)
                                             .targets = &target,
                                             .n_targets = 1});
     world_publish(&w);
+    world_hooks_on(&w, SL_HOOK_DONE | SL_HOOK_FAILURE);
     client_say(&c, GET);
     expect(503);
+    sl_check(w.failure.n_calls == 1);
+    end();
+}
+
+/* --- on_failure --- */
+
+static char failure_target[64], failure_route[32], failure_error[128];
+static int failure_status;
+
+static void note_failure(struct world *world, const struct sl_failure *failure)
+{
+    (void)world;
+    failure_status = failure->status;
+    snprintf(failure_target, sizeof(failure_target), "%.*s", SL_STR_FMT(failure->target));
+    snprintf(failure_route, sizeof(failure_route), "%.*s", SL_STR_FMT(failure->route));
+    snprintf(failure_error, sizeof(failure_error), "%s", failure->error);
+}
+
+static void begin_failure(enum sl_verdict_kind kind)
+{
+    begin();
+    world_hooks_on(&w, SL_HOOK_DONE | SL_HOOK_FAILURE);
+    w.on_failure_hook = note_failure;
+    w.failure.verdict = (struct sl_verdict){.kind = kind, .status = 418, .text = SL_STR("instead")};
+}
+
+/* Both answers are to leave the connection in order. */
+static void on_failure_may_reply(enum sl_verdict_kind kind, int status)
+{
+    begin_failure(kind);
+    o.answer = "SSH-2.0\r\n";
+    client_close(&c);
+    client_open(&c, &w, 1);
+    client_say(&c, GET GET);
+    run_until(w.loop, w.n_done == 2);
+    sl_check(client_got_status(&c, status) && w.done_status == status && w.done_error[0] != '\0');
+    sl_check(w.failure.n_calls == 2 && failure_status == 502 && w.failure.slot == NULL);
+    sl_check_str(sl_str_c(failure_target), port_text(&o));
+    sl_check_str(sl_str_c(failure_route), SL_STR("alone"));
+    sl_check_str(sl_str_c(failure_error), sl_str_c(w.done_error));
+    sl_check(sl_proxy_stats(w.proxy)->errors == 2);
+    end();
+}
+
+static void on_failure_is_not_for_answers(void)
+{
+    begin_failure(SL_VERDICT_REPLY);
+    o.answer = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 2\r\n\r\nno";
+    client_say(&c, GET);
+    expect(503);
+    sl_check(w.failure.n_calls == 0);
+    end();
+}
+
+static void on_failure_comes_after_the_last_target(void)
+{
+    begin_failure(SL_VERDICT_REPLY);
+    sl_listener_free(o.listener);
+    sl_listener_free(second.listener);
+    run_quiet(w.loop);
+    client_say(&c, GET);
+    expect(418);
+    sl_check(w.failure.n_calls == 1 && failure_status == 502 && client_got_tail(&c, "instead"));
+    sl_check_str(sl_str_c(failure_target), port_text(&second));
+    o.listener = sl_listener_new(w.loop, listen_on_loopback(&o.at), origin_on_accept, &o);
+    second.listener =
+        sl_listener_new(w.loop, listen_on_loopback(&second.at), origin_on_accept, &second);
     end();
 }
 
@@ -631,6 +699,11 @@ int main(void)
     the_next_one_is_tried();
     nobody_is_there();
     a_route_without_a_usable_target();
+    on_failure_may_reply(SL_VERDICT_REPLY, 418);
+    on_failure_may_reply(SL_VERDICT_NONE, 502);
+    on_failure_may_reply(SL_VERDICT_ERROR, 502);
+    on_failure_is_not_for_answers();
+    on_failure_comes_after_the_last_target();
     stale(GET, 200);
     stale("DELETE / HTTP/1.1\r\nHost: a\r\n\r\n", 200);
     stale("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", 502);

@@ -23,6 +23,7 @@ enum {
     SL_HOOK_DONE = 16,
     SL_HOOK_STREAM = 32,
     SL_HOOK_EDGE = 64,
+    SL_HOOK_FAILURE = 128,
 };
 
 enum sl_verdict_kind {
@@ -73,6 +74,13 @@ struct sl_done {
     const char *error; /* NULL: none */
 };
 
+/* Facts of on_failure, valid during the call. */
+struct sl_failure {
+    int status; /* 502, 503 or 504: of the answer that is about to be given */
+    const char *error;
+    struct sl_str target, route; /* the one that was tried last, "host:port"; may be empty */
+};
+
 /* Facts of on_edge, valid during the call. */
 struct sl_edge_facts {
     const char *event; /* "authenticated" (the verdict counts), "up", "down" */
@@ -93,6 +101,9 @@ struct sl_hooks {
     /* `res` may be edited; `target` is "host:port". */
     int (*on_response)(void *host, struct sl_hook_slot *slot, struct sl_exchange *ex,
                        struct sl_response *res, struct sl_str target, struct sl_verdict *v);
+    /* No target has given an answer; does not wait. REPLY, or anything else: the plain answer. */
+    int (*on_failure)(void *host, struct sl_hook_slot *slot, struct sl_exchange *ex,
+                      const struct sl_failure *failure, struct sl_verdict *v);
     void (*on_done)(void *host, const struct sl_done *done);
     /* A stream or a UDP session of a tunnel opens (peer->edge says whose); does not wait. NONE: the
      * routes decide; TARGET: raw bytes to that host and port; DENY. */

@@ -38,14 +38,6 @@ static void expect(int status)
     sl_check(w.done_status == status && w.done_is_exchange);
 }
 
-static struct sl_str port_text(const struct origin *origin)
-{
-    static char text[32];
-
-    snprintf(text, sizeof(text), "127.0.0.1:%u", origin_port(origin));
-    return sl_str_c(text);
-}
-
 /* --- verdicts of on_request --- */
 
 static void no_hook_at_all(void)

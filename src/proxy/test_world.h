@@ -44,10 +44,11 @@ struct world {
     struct sl_policy_spec policy;
     uint16_t ports[WORLD_PORTS];
     struct sl_hooks hooks;
-    struct world_hook connect, hello, request, response, stream;
+    struct world_hook connect, hello, request, response, failure, stream;
     void (*on_connect_hook)(struct world *w, const struct sl_peer *peer);
     void (*on_request_hook)(struct world *w, struct sl_exchange *ex);
     void (*on_response_hook)(struct world *w, struct sl_response *res, struct sl_str target);
+    void (*on_failure_hook)(struct world *w, const struct sl_failure *failure);
     int n_forgotten, n_done, n_drained, n_released;
     /* of the last on_done */
     int done_status;
@@ -109,6 +110,17 @@ static inline int world_on_response(void *host, struct sl_hook_slot *slot, struc
     return world_hook_called(&w->response, slot, v);
 }
 
+static inline int world_on_failure(void *host, struct sl_hook_slot *slot, struct sl_exchange *ex,
+                                   const struct sl_failure *failure, struct sl_verdict *v)
+{
+    struct world *w = host;
+
+    (void)ex;
+    if (w->on_failure_hook != NULL)
+        w->on_failure_hook(w, failure);
+    return world_hook_called(&w->failure, slot, v);
+}
+
 static inline int world_on_stream(void *host, struct sl_hook_slot *slot, const struct sl_peer *peer,
                                   struct sl_verdict *v)
 {
@@ -133,7 +145,8 @@ static inline void world_on_done(void *host, const struct sl_done *d)
 static inline void world_forget(void *host, struct sl_hook_slot *slot)
 {
     struct world *w = host;
-    struct world_hook *all[] = {&w->connect, &w->hello, &w->request, &w->response, &w->stream};
+    struct world_hook *all[] = {&w->connect,  &w->hello,   &w->request,
+                                &w->response, &w->failure, &w->stream};
 
     sl_check(slot->script != NULL);
     slot->script = NULL;
@@ -153,6 +166,7 @@ static inline void world_hooks_on(struct world *w, unsigned present)
         .on_hello = world_on_hello,
         .on_request = world_on_request,
         .on_response = world_on_response,
+        .on_failure = world_on_failure,
         .on_done = world_on_done,
         .on_stream = world_on_stream,
         .forget = world_forget,
@@ -172,6 +186,15 @@ static inline void world_route(struct world *w, const struct sl_route_spec *spec
         fprintf(stderr, "%.*s: %s\n", SL_STR_FMT(spec->name), err.text);
         sl_assert(false);
     }
+}
+
+/* As hooks see this target. */
+static inline struct sl_str port_text(const struct origin *origin)
+{
+    static char text[32];
+
+    snprintf(text, sizeof(text), "127.0.0.1:%u", origin_port(origin));
+    return sl_str_c(text);
 }
 
 /* All that comes to this port goes to the target. */

@@ -15,7 +15,7 @@ enum {
     AFTER_HELLO = SL_VERB_DENY | SL_VERB_CERT | SL_VERB_PASSTHROUGH,
     AFTER_REQUEST = SL_VERB_DENY | SL_VERB_REPLY | SL_VERB_REDIRECT | SL_VERB_ROUTE |
                     SL_VERB_TARGET | SL_VERB_WEBSOCKET,
-    AFTER_RESPONSE = SL_VERB_REPLY,
+    AFTER_RESPONSE = SL_VERB_REPLY, /* and on_failure */
     AFTER_EDGE = SL_VERB_DENY,
     AFTER_STREAM = SL_VERB_DENY | SL_VERB_TARGET,
 };
@@ -316,39 +316,80 @@ static void set_ip(lua_State *L, const struct sl_addr *addr)
     set_text(L, "ip", sl_str_c(sl_addr_ip(addr, ip)));
 }
 
-/* --- on_edge --- */
-
-struct edge_call {
+/* The task of a hook, and what its arguments are made of. */
+struct table_call {
     struct sl_task *task;
-    const struct sl_edge_facts *edge;
+    struct sl_handle *h;
+    const void *facts;
 };
 
-static void push_edge(lua_State *L, void *arg)
+/* The task with its function and arguments, which may be more than there is memory for: then NULL.
+ */
+static struct sl_task *begin_with_table(struct sl_handle *h, enum sl_context context, int function,
+                                        void (*push)(lua_State *L, void *call), const void *facts)
 {
-    const struct edge_call *call = arg;
-
-    lua_rawgeti(L, LUA_REGISTRYINDEX, sl_script_fast(L)->policy.on_edge);
-    lua_createtable(L, 0, 4);
-    set_text(L, "event", sl_str_c(call->edge->event));
-    set_text(L, "id", call->edge->id);
-    set_ip(L, &call->edge->remote);
-    set_text(L, "transport", sl_str_c(call->edge->transport));
-    lua_xmove(L, sl_task_lua(call->task), 2);
-}
-
-/* The task with its function and argument, which may be more than there is memory for. */
-static struct sl_task *begin_edge(struct sl_handle *h, const struct sl_edge_facts *edge)
-{
-    struct sl_task_opts opts = {.context = SL_CONTEXT_EDGE, .on_end = on_hook_end, .user = h};
-    struct edge_call call = {sl_task_take(h->script, &opts), edge};
+    struct sl_task_opts opts = {.context = context, .on_end = on_hook_end, .user = h};
+    struct table_call call = {sl_task_take(h->script, &opts), h, facts};
 
     if (call.task == NULL)
         return NULL;
-    sl_task_set_function(call.task, h->script->policy.on_edge);
-    if (sl_script_protect(h->script, push_edge, &call, NULL) == 0)
+    sl_task_set_function(call.task, function);
+    if (sl_script_protect(h->script, push, &call, NULL) == 0)
         return call.task;
     sl_task_discard(call.task);
     return NULL;
+}
+
+/* --- on_failure --- */
+
+static void push_failure(lua_State *L, void *arg)
+{
+    const struct table_call *call = arg;
+    const struct sl_failure *failure = call->facts;
+
+    lua_rawgeti(L, LUA_REGISTRYINDEX, sl_script_fast(L)->policy.on_failure);
+    sl_handle_push(L, call->h);
+    lua_createtable(L, 0, 4);
+    set_number(L, "status", failure->status);
+    set_text(L, "error", sl_str_c(failure->error));
+    set_text(L, "target", failure->target.len > 0 ? failure->target : SL_STR_NONE);
+    set_text(L, "route", failure->route.len > 0 ? failure->route : SL_STR_NONE);
+    lua_xmove(L, sl_task_lua(call->task), 3);
+}
+
+/* The script that saw the request sees its failure, too. */
+static int on_failure(void *host, struct sl_hook_slot *slot, struct sl_exchange *ex,
+                      const struct sl_failure *failure, struct sl_verdict *v)
+{
+    struct sl_handle *h = request_handle(host, slot, ex);
+    int function = h != NULL ? h->script->policy.on_failure : LUA_NOREF;
+    struct sl_task *t;
+
+    if (h == NULL)
+        return no_room(host, v);
+    if (function == LUA_NOREF)
+        return no_hook(v);
+    t = begin_with_table(h, SL_CONTEXT_FAILURE, function, push_failure, failure);
+    if (t != NULL)
+        return run_hook(h, t, 2, v);
+    *v = (struct sl_verdict){.kind = SL_VERDICT_ERROR};
+    return 0;
+}
+
+/* --- on_edge --- */
+
+static void push_edge(lua_State *L, void *arg)
+{
+    const struct table_call *call = arg;
+    const struct sl_edge_facts *edge = call->facts;
+
+    lua_rawgeti(L, LUA_REGISTRYINDEX, sl_script_fast(L)->policy.on_edge);
+    lua_createtable(L, 0, 4);
+    set_text(L, "event", sl_str_c(edge->event));
+    set_text(L, "id", edge->id);
+    set_ip(L, &edge->remote);
+    set_text(L, "transport", sl_str_c(edge->transport));
+    lua_xmove(L, sl_task_lua(call->task), 2);
 }
 
 static int on_edge(void *host, struct sl_hook_slot *slot, const struct sl_edge_facts *edge,
@@ -361,7 +402,8 @@ static int on_edge(void *host, struct sl_hook_slot *slot, const struct sl_edge_f
     if (h == NULL)
         return no_room(s, v);
     sl_arena_reset(&s->conn_arena);
-    if ((t = begin_edge(h, edge)) != NULL)
+    t = begin_with_table(h, SL_CONTEXT_EDGE, h->script->policy.on_edge, push_edge, edge);
+    if (t != NULL)
         return run_hook(h, t, 1, v);
     *v = (struct sl_verdict){.kind = SL_VERDICT_ERROR};
     return 0;
@@ -444,6 +486,7 @@ void sl_host_fill_hooks(struct sl_script *s)
     present |= p->on_hello != LUA_NOREF ? SL_HOOK_HELLO : 0;
     present |= p->on_request != LUA_NOREF ? SL_HOOK_REQUEST : 0;
     present |= p->on_response != LUA_NOREF ? SL_HOOK_RESPONSE : 0;
+    present |= p->on_failure != LUA_NOREF ? SL_HOOK_FAILURE : 0;
     present |= p->on_done != LUA_NOREF ? SL_HOOK_DONE : 0;
     present |= p->on_edge != LUA_NOREF ? SL_HOOK_EDGE : 0;
     present |= p->on_stream != LUA_NOREF ? SL_HOOK_STREAM : 0;
@@ -454,6 +497,7 @@ void sl_host_fill_hooks(struct sl_script *s)
         .on_hello = on_hello,
         .on_request = on_request,
         .on_response = on_response,
+        .on_failure = on_failure,
         .on_done = on_done,
         .on_edge = on_edge,
         .on_stream = on_stream,

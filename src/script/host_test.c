@@ -389,6 +389,56 @@ static void test_connection(void)
     done();
 }
 
+static int fail_with(const char *code)
+{
+    const struct sl_failure failure = {
+        .status = 504, .error = "timed out", .target = SL_STR("a:1")};
+    const struct sl_hooks *hooks;
+    char text[1024];
+
+    snprintf(text, sizeof(text), "return { on_failure = function(req, f) %s end }", code);
+    script = test_load(text);
+    hooks = sl_script_hooks(script);
+    sl_check(hooks->present == SL_HOOK_FAILURE);
+    test_exchange_init(&t);
+    return hooks->on_failure(hooks->host, &t.slot, &t.ex, &failure, &v);
+}
+
+static void test_failure(void)
+{
+    sl_check(fail_with("assert(f.status == 504 and f.error == 'timed out' and f.target == 'a:1')"
+                       " assert(f.route == nil and req:path() == '/a/b')"
+                       " assert(not pcall(req.set_header, req, 'x', 'y'))") == 0);
+    sl_check(v.kind == SL_VERDICT_NONE);
+    done();
+    sl_check(fail_with("return { verb = 'reply', status = 200, body = req:host() }") == 0);
+    sl_check(v.kind == SL_VERDICT_REPLY && v.status == 200);
+    sl_check_str(v.text, SL_STR("shop.example"));
+    done();
+    sl_check(fail_with("return { verb = 'deny' }") == 0 && v.kind == SL_VERDICT_ERROR);
+    done();
+    sl_check(fail_with("require 'sluice'.sleep(0)") == 0 && v.kind == SL_VERDICT_ERROR);
+    done();
+}
+
+/* The script that saw the request has no such hook. */
+static void test_failure_of_older_script(void)
+{
+    const struct sl_failure failure = {.status = 502, .error = "x"};
+    struct sl_script *newer;
+    const struct sl_hooks *hooks;
+
+    script = test_load("return { on_request = function() end }");
+    newer = test_load("return { on_failure = function() error('not for me') end }");
+    test_exchange_init(&t);
+    sl_check(test_on_request(&t, script, &v) == 0);
+    hooks = sl_script_hooks(newer);
+    sl_check(hooks->on_failure(hooks->host, &t.slot, &t.ex, &failure, &v) == 0);
+    sl_check(v.kind == SL_VERDICT_NONE);
+    done();
+    sl_script_free(newer);
+}
+
 static int on_stream(const char *code, bool is_udp)
 {
     const struct sl_hooks *hooks;
@@ -599,6 +649,8 @@ int main(void)
     test_stale();
     test_many_handles();
     test_response();
+    test_failure();
+    test_failure_of_older_script();
     test_done();
     test_connection();
     test_stream();

@@ -17,7 +17,7 @@
 /* What the script table said. A function that is missing is LUA_NOREF. */
 struct sl_policy_table {
     /* of the registry */
-    int on_connect, on_hello, on_request, on_response, on_done, on_edge, on_stream;
+    int on_connect, on_hello, on_request, on_response, on_failure, on_done, on_edge, on_stream;
     int start, stop, check;
     bool is_lenient; /* on_error = "continue" */
     bool jit;

@@ -209,6 +209,7 @@ static void take_functions(lua_State *L, int table, struct sl_policy_table *p)
     p->on_hello = take_function(L, table, "on_hello");
     p->on_request = take_function(L, table, "on_request");
     p->on_response = take_function(L, table, "on_response");
+    p->on_failure = take_function(L, table, "on_failure");
     p->on_done = take_function(L, table, "on_done");
     p->on_edge = take_function(L, table, "on_edge");
     p->on_stream = take_function(L, table, "on_stream");

@@ -46,6 +46,7 @@ struct sl_task;
     X(HELLO, "on_hello")                                                                           \
     X(REQUEST, "on_request")                                                                       \
     X(RESPONSE, "on_response")                                                                     \
+    X(FAILURE, "on_failure")                                                                       \
     X(DONE, "on_done")                                                                             \
     X(EDGE, "on_edge")                                                                             \
     X(STREAM, "on_stream")                                                                         \

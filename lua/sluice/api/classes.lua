@@ -41,6 +41,12 @@ return {
     { "error?", "string" },
     { "id?", "integer", "as req:id()" },
   } },
+  { name = "sluice.Failure", doc = "What on_failure gets: a plain table.", fields = {
+    { "status", "502|503|504" },
+    { "error", "string" },
+    { "target?", "string", '"host:port", the last one that was tried' },
+    { "route?", "string", "its name" },
+  } },
   { name = "sluice.EdgeEvent", doc = "What on_edge gets: a plain table.", fields = {
     { "event", '"authenticated"|"up"|"down"' },
     { "id", "string", "of the edge" },

@@ -16,6 +16,10 @@ return {
   { name = "on_response", type = "function",
     args = { { "res", "sluice.Response" }, { "req", "sluice.Request" } }, returns = "reply",
     doc = "The head of the target's response is complete. If it throws, the client gets 502." },
+  { name = "on_failure", type = "function",
+    args = { { "req", "sluice.Request" }, { "failure", "sluice.Failure" } }, returns = "reply",
+    doc = "The client is about to get 502, 503 or 504, because no target has given an answer. nil, "
+      .. "or if it throws: it does." },
   { name = "on_done", type = "function", args = { { "entry", "sluice.Entry" } },
     doc = "The last byte of an exchange or of a raw stream has passed. "
       .. "If it throws, that is logged." },
