@@ -375,19 +375,25 @@ function sluice.time() end
 
 sluice.bus = {}
 
----Sends a message to every subscription in this process; how many there are.
----@param topic string
----@param message string
+---Sends a message to every subscription in this process; how many there are. Messages of one thread arrive in their order.
+---@param topic string # at most 256 bytes
+---@param message string # any bytes, at most 1 MiB
 ---@return integer
 function sluice.bus.publish(topic, message) end
 
----Calls fn(message) as a task for every message of this topic.
----@param topic string
----@param fn fun(message: string)
+---Calls fn(message, topic) as a task for every message of this topic, at most 256 at a time. Without a function they wait for subscription:receive(), at most 16384 of them and 16 MiB; further ones are lost. Such a subscription ends when nobody holds it any more.
+---@param topic string # one that ends in "*" stands for all that begin so
+---@param fn? fun(message: string, topic: string)
 ---@return sluice.Subscription
 function sluice.bus.subscribe(topic, fn) end
 
----Ends the subscription.
+---The next message of a subscription that has no function. One task at a time.
+---@param timeout? number # seconds; for ever without it
+---@return string|nil # the message
+---@return string # its topic; without a message: "timed out", "cancelled", or "lost": here some messages are missing, and the next call goes on after them
+function subscription:receive(timeout) end
+
+---Ends the subscription, and drops what waits.
 function subscription:cancel() end
 
 ---One HTTP request. timeout: 30 s for all of it; max_body: 16 MiB; verify: true; unix: a socket to connect to instead of the host.

@@ -2,28 +2,51 @@
 #include "script/bus.h"
 #include "script/library.h"
 
-enum { MAX_RUNNING = 256 }; /* handlers of one subscription that wait at a time */
+enum {
+    MAX_RUNNING = 256, /* handlers of one subscription that wait at a time */
+    MAX_AT_ONCE = 64,  /* messages that a task receives before the loop has its turn */
+};
 
-/* Lives while it is on or a handler of it goes on. */
+/* Lives while Lua holds it, it is on, or somebody waits. */
 struct subscription {
     struct sl_bus_sub *sub; /* NULL once cancelled */
     struct sl_script_owned owned;
     struct sl_script *script;
     struct subscription **object; /* Lua's pointer to it; NULL: collected */
-    int fn;
+    bool is_freed;
+    /* With a function: a task for each message. */
+    int fn; /* LUA_NOREF: without one */
     unsigned n_running;
     bool is_lagging;
+    /* Without: messages wait for receive(). */
+    struct sl_list inbox;
+    struct sl_task *receiver; /* NULL: nobody waits */
+    struct sl_timer timer;    /* of the receiver */
+    struct sl_task_link soon; /* serves the receiver */
+    unsigned n_at_once;
 };
+
+/* --- life --- */
 
 static void free_if_over(struct subscription *s)
 {
-    if (s->sub != NULL || s->n_running > 0)
+    if (s->object != NULL || s->sub != NULL || s->n_running > 0 || s->receiver != NULL ||
+        s->is_freed)
         return;
-    if (s->object != NULL)
-        *s->object = NULL;
-    sl_free(s);
+    s->is_freed = true;
+    sl_loop_unsoon(&s->soon);
+    sl_loop_defer(sl_script_loop(s->script), s, sl_free);
 }
 
+static void serve(void *user);
+
+static void serve_soon(struct subscription *s)
+{
+    sl_loop_soon(sl_script_loop(s->script), &s->soon, serve, s);
+}
+
+/* Who waits hears of it at the end of the turn, so that this is legal wherever a task is
+ * cancelled. */
 static void stop(struct subscription *s)
 {
     if (s->sub == NULL)
@@ -33,6 +56,10 @@ static void stop(struct subscription *s)
     sl_link_remove(&s->owned.link);
     sl_unref(s->script, s->fn);
     s->fn = LUA_NOREF;
+    for (struct sl_link *it; (it = sl_list_first(&s->inbox)) != NULL;)
+        sl_bus_item_free(sl_container_of(it, struct sl_bus_item, link));
+    if (s->receiver != NULL)
+        serve_soon(s);
     free_if_over(s);
 }
 
@@ -40,6 +67,17 @@ static void on_retire(struct sl_script_owned *o)
 {
     stop(sl_container_of(o, struct subscription, owned));
 }
+
+/* Lua let go of it. One with a function goes on; of another nobody can ask for messages, once the
+ * task that waits has its own. */
+static void stop_if_lost(struct subscription *s)
+{
+    if (s->object == NULL && s->fn == LUA_NOREF && s->receiver == NULL)
+        stop(s);
+    free_if_over(s);
+}
+
+/* --- with a function --- */
 
 static void on_handler_end(struct sl_task *task, enum sl_task_end end SL_UNUSED)
 {
@@ -51,16 +89,17 @@ static void on_handler_end(struct sl_task *task, enum sl_task_end end SL_UNUSED)
 
 struct bus_event {
     struct subscription *sub;
-    struct sl_str message;
+    const struct sl_bus_item *item;
 };
 
 static int push_event(lua_State *L, void *arg)
 {
-    struct bus_event *e = arg;
+    const struct bus_event *e = arg;
 
     lua_rawgeti(L, LUA_REGISTRYINDEX, e->sub->fn);
-    lua_pushlstring(L, e->message.p, e->message.len);
-    return 2;
+    lua_pushlstring(L, e->item->message.p, e->item->message.len);
+    lua_pushlstring(L, e->item->topic.p, e->item->topic.len);
+    return 3;
 }
 
 static bool may_run(struct subscription *s)
@@ -74,17 +113,91 @@ static bool may_run(struct subscription *s)
     return may;
 }
 
-static void on_message(void *user, struct sl_str message)
+static void run_handler(struct subscription *s, struct sl_bus_item *item)
+{
+    struct sl_task_opts opts = {SL_CONTEXT_HANDLER, "subscription", on_handler_end, s};
+    struct bus_event e = {s, item};
+
+    if (!item->is_gap && may_run(s)) {
+        s->n_running++;
+        sl_task_run(s->script, &opts, push_event, &e);
+    }
+    sl_bus_item_free(item);
+}
+
+/* --- without one --- */
+
+static struct sl_task *take_receiver(struct subscription *s)
+{
+    struct sl_task *task = s->receiver;
+
+    s->receiver = NULL;
+    sl_timer_clear(&s->timer);
+    sl_loop_unsoon(&s->soon);
+    return task;
+}
+
+/* The oldest item; what ended the subscription when there is none. */
+static int push_first(lua_State *L, void *arg)
+{
+    struct subscription *s = arg;
+    struct sl_bus_item *item;
+
+    if (sl_list_is_empty(&s->inbox))
+        return sl_push_failure(L, "cancelled");
+    item = sl_container_of(sl_list_first(&s->inbox), struct sl_bus_item, link);
+    if (item->is_gap) {
+        sl_push_failure(L, "lost");
+    } else {
+        lua_pushlstring(L, item->message.p, item->message.len);
+        lua_pushlstring(L, item->topic.p, item->topic.len);
+    }
+    sl_bus_item_free(item);
+    return 2;
+}
+
+/* There is an item for the task that waits, or the end. */
+static void serve(void *user)
 {
     struct subscription *s = user;
-    struct sl_task_opts opts = {SL_CONTEXT_HANDLER, "subscription", on_handler_end, s};
-    struct bus_event e = {s, message};
 
-    if (!may_run(s))
-        return;
-    s->n_running++;
-    sl_task_run(s->script, &opts, push_event, &e);
+    s->n_at_once = 0;
+    sl_task_resume(take_receiver(s), push_first, s);
+    stop_if_lost(s); /* freed memory waits for the end of the turn */
 }
+
+static void on_receive_due(struct sl_timer *t)
+{
+    struct subscription *s = t->user;
+
+    if (sl_link_is_on(&s->soon.link))
+        return; /* it is about to be served */
+    sl_task_resume_error(take_receiver(s), "timed out");
+    stop_if_lost(s);
+}
+
+static void cancel_receive(void *op)
+{
+    take_receiver(op);
+    stop_if_lost(op);
+}
+
+/* The receiver goes on at the end of the turn, with all that came in it: a task that went on with
+ * each message would keep the loop for as long as messages come. */
+static void on_item(void *user, struct sl_bus_item *item)
+{
+    struct subscription *s = user;
+
+    if (s->fn != LUA_NOREF) {
+        run_handler(s, item);
+        return;
+    }
+    sl_list_append(&s->inbox, &item->link);
+    if (s->receiver != NULL)
+        serve_soon(s);
+}
+
+/* --- functions --- */
 
 static int publish(lua_State *L)
 {
@@ -102,38 +215,66 @@ static int subscribe(lua_State *L)
 {
     struct sl_str topic = sl_arg_str(L, 1);
     struct subscription **object, *s;
-    int fn;
+    int fn = LUA_NOREF;
 
     luaL_argcheck(L, topic.len > 0 && topic.len <= SL_BUS_MAX_TOPIC, 1,
                   "a topic of 1 to 256 bytes expected");
-    luaL_checktype(L, 2, LUA_TFUNCTION);
+    lua_settop(L, 2);
     object = sl_object_new(L, "subscription", sizeof(*object));
-    fn = sl_ref_function(L, 2);
+    if (!lua_isnoneornil(L, 2))
+        fn = sl_ref_function(L, 2);
     s = *object = sl_zalloc(sizeof(*s));
     s->script = sl_script_of(L);
     s->object = object;
     s->fn = fn;
-    s->sub = sl_bus_subscribe(sl_script_loop(s->script), topic, on_message, s);
+    sl_list_init(&s->inbox);
+    sl_timer_init(&s->timer, sl_script_loop(s->script), on_receive_due, s);
+    s->sub = sl_bus_subscribe(sl_script_loop(s->script), topic, on_item, s);
     sl_script_on_retire(s->script, &s->owned, on_retire);
     return 1;
 }
 
+static struct subscription *check_subscription(lua_State *L)
+{
+    return *(struct subscription **)sl_object_check(L, 1, "subscription");
+}
+
+static int subscription_receive(lua_State *L)
+{
+    struct subscription *s = check_subscription(L);
+    double timeout = lua_isnoneornil(L, 2) ? -1 : sl_arg_seconds(L, 2);
+    struct sl_task *task = sl_task_must_wait(L, "subscription:receive");
+    bool is_empty = sl_list_is_empty(&s->inbox);
+
+    if (s->fn != LUA_NOREF)
+        return luaL_error(L, "subscription:receive: the messages of this one go to its function");
+    if (s->receiver != NULL)
+        return luaL_error(L, "subscription:receive: another task is receiving");
+    if (s->sub == NULL || (!is_empty && ++s->n_at_once < MAX_AT_ONCE))
+        return push_first(L, s);
+    s->receiver = task;
+    if (!is_empty)
+        serve_soon(s);
+    else if (timeout >= 0)
+        sl_timer_set(&s->timer, timeout * 1e3);
+    return sl_task_wait(task, cancel_receive, s);
+}
+
 static int subscription_cancel(lua_State *L)
 {
-    struct subscription **object = sl_object_check(L, 1, "subscription");
-
-    if (*object != NULL)
-        stop(*object);
+    stop(check_subscription(L));
     return 0;
 }
 
-/* A subscription that nobody holds goes on. */
 static int subscription_gc(lua_State *L)
 {
-    struct subscription **object = lua_touserdata(L, 1);
+    struct subscription **object = lua_touserdata(L, 1), *s = *object;
 
-    if (*object != NULL)
-        (*object)->object = NULL;
+    if (s == NULL)
+        return 0;
+    *object = NULL;
+    s->object = NULL;
+    stop_if_lost(s);
     return 0;
 }
 
@@ -141,7 +282,8 @@ void sl_bind_bus(lua_State *L)
 {
     static const struct luaL_Reg functions[] = {
         {"bus.publish", publish}, {"bus.subscribe", subscribe}, {NULL, NULL}};
-    static const struct luaL_Reg methods[] = {{"cancel", subscription_cancel}, {NULL, NULL}};
+    static const struct luaL_Reg methods[] = {
+        {"receive", subscription_receive}, {"cancel", subscription_cancel}, {NULL, NULL}};
 
     sl_bind_functions(L, functions);
     sl_bind_class(L, "subscription", methods, subscription_gc);

@@ -23,11 +23,22 @@ return {
   { name = "sluice.time", args = {}, returns = { { "number" } },
     doc = "Seconds since 1970." },
 
-  { name = "sluice.bus.publish", args = { { "topic", "string" }, { "message", "string" } },
-    returns = { { "integer" } },
-    doc = "Sends a message to every subscription in this process; how many there are." },
-  { name = "sluice.bus.subscribe", args = { { "topic", "string" },
-    { "fn", "fun(message: string)" } }, returns = { { "sluice.Subscription" } },
-    doc = "Calls fn(message) as a task for every message of this topic." },
-  { name = "subscription:cancel", args = {}, returns = {}, doc = "Ends the subscription." },
+  { name = "sluice.bus.publish", args = { { "topic", "string", "at most 256 bytes" },
+    { "message", "string", "any bytes, at most 1 MiB" } }, returns = { { "integer" } },
+    doc = "Sends a message to every subscription in this process; how many there are. Messages of "
+      .. "one thread arrive in their order." },
+  { name = "sluice.bus.subscribe", args = {
+    { "topic", "string", 'one that ends in "*" stands for all that begin so' },
+    { "fn?", "fun(message: string, topic: string)" } }, returns = { { "sluice.Subscription" } },
+    doc = "Calls fn(message, topic) as a task for every message of this topic, at most 256 at a "
+      .. "time. Without a function they wait for subscription:receive(), at most 16384 of them and "
+      .. "16 MiB; further ones are lost. Such a subscription ends when nobody holds it any more." },
+  { name = "subscription:receive", args = { { "timeout?", "number",
+    "seconds; for ever without it" } }, waits = true,
+    returns = { { "string|nil", "the message" },
+      { "string", 'its topic; without a message: "timed out", "cancelled", or "lost": here some '
+        .. "messages are missing, and the next call goes on after them" } },
+    doc = "The next message of a subscription that has no function. One task at a time." },
+  { name = "subscription:cancel", args = {}, returns = {},
+    doc = "Ends the subscription, and drops what waits." },
 }

@@ -2,6 +2,7 @@
 -- Time stands still until a spec moves it, files are in memory, nothing is listened on.
 -- Every function can be replaced with testing.fake(name, fn).
 
+local bus = require "sluice.testing.bus"
 local crypto = require "sluice.testing.crypto"
 local handles = require "sluice.testing.handles"
 local json = require "sluice.testing.json"
@@ -223,27 +224,7 @@ function dict_methods:delete(key)
   return was_there
 end
 
-core.bus = {}
-
-local subscription_methods = {}
-subscription_methods.__index = subscription_methods
-
-function subscription_methods:cancel()
-  world.topics[self._topic][self] = nil
-end
-
-function core.bus.subscribe(topic, fn)
-  local subscription = setmetatable({ _topic = topic, _fn = fn }, subscription_methods)
-  world.topics[topic] = world.topics[topic] or {}
-  world.topics[topic][subscription] = true
-  return subscription
-end
-
-function core.bus.publish(topic, message)
-  for subscription in pairs(world.topics[topic] or {}) do
-    core.spawn(subscription._fn, message)
-  end
-end
+core.bus = { publish = bus.publish, subscribe = bus.subscribe }
 
 -- The process.
 

@@ -11,8 +11,10 @@ function world.reset()
   world.env = {}       -- environment variables
   world.files = {}     -- path to content
   world.shared = {}    -- dictionaries by name
-  world.topics = {}    -- subscribers by topic
+  world.topics = {}    -- the set of subscriptions; see lua/sluice/testing/bus.lua
   world.servers = {}   -- what sluice.serve and sluice.tcp.listen made, by "host:port"
+  world.sockets = {}   -- of sluice.udp.bind, by port; see lua/sluice/testing/udp.lua
+  world.programs = {}  -- what sluice.exec runs, by name: function(argv, options)
   world.websockets = {} -- who answers sluice.websocket.connect, by URL: function(peer, options)
   world.edges = {}     -- by name; see lua/sluice/testing/tunnel.lua
   world.hubs = {}      -- by name

@@ -1,0 +1,45 @@
+--- The bus of this process as an object, so that a module can take a bus as a parameter and work on
+-- this one or on Redis (lua/sluice/bus/redis.lua) alike.
+--
+-- @usage
+--   local bus = require("sluice.bus.memory").new()
+--   local subscription = bus:subscribe "orders/*"
+--   bus:publish("orders/7", "shipped")
+--   local message, topic = subscription:receive(5)
+
+local sluice = require "sluice"
+
+local memory = {}
+memory.__index = memory
+
+function memory.new()
+  return setmetatable({}, memory)
+end
+
+--- Sends a message to all who subscribed.
+-- @tparam string topic
+-- @tparam string message any bytes
+-- @treturn true|nil
+-- @treturn string why not; never on this bus
+function memory:publish(topic, message) -- luacheck: no self
+  sluice.bus.publish(topic, message)
+  return true
+end
+
+--- @tparam string topic one that ends in "*" is a prefix
+-- @tparam[opt] function fn called as fn(message, topic); without it, ask subscription:receive()
+-- @treturn Subscription with receive and cancel, as of sluice.bus.subscribe
+function memory:subscribe(topic, fn) -- luacheck: no self
+  return sluice.bus.subscribe(topic, fn)
+end
+
+--- Whether what is published goes out.
+function memory:is_up() -- luacheck: no self
+  return true
+end
+
+--- For the sake of the interface: there is nothing to close.
+function memory:close() -- luacheck: no self
+end
+
+return memory
