@@ -25,6 +25,10 @@ local res = {}
 ---@class sluice.Task
 local task = {}
 
+---Wakes a task of the same state.
+---@class sluice.Event
+local event = {}
+
 ---A timer.
 ---@class sluice.Timer
 local timer = {}
@@ -395,6 +399,19 @@ function subscription:receive(timeout) end
 
 ---Ends the subscription, and drops what waits.
 function subscription:cancel() end
+
+---A new event, which is not set.
+---@return sluice.Event
+function sluice.event() end
+
+---Wakes the task that waits; without one, the next wait returns at once. Setting it twice is the same as once.
+function event:set() end
+
+---Waits until it is set, which it is no more then. One task at a time.
+---@param timeout? number # seconds; for ever without it
+---@return true|nil
+---@return "timed out"|nil
+function event:wait(timeout) end
 
 ---One HTTP request. timeout: 30 s for all of it; max_body: 16 MiB; verify: true; unix: a socket to connect to instead of the host.
 ---@param url string

@@ -42,7 +42,8 @@ api.keys = require "sluice.api.keys"
 api.classes = require "sluice.api.classes"
 
 api.functions = {}
-for _, part in ipairs { "handles", "verbs", "tasks", "network", "tunnel", "data", "process" } do
+for _, part in ipairs { "handles", "verbs", "tasks", "event", "network", "tunnel", "data",
+  "process" } do
   for _, row in ipairs(require("sluice.api." .. part)) do
     api.functions[#api.functions + 1] = row
   end

@@ -58,6 +58,7 @@ void sl_library_open(lua_State *L)
 {
     new_library(L);
     sl_bind_time(L);
+    sl_bind_event(L);
     sl_bind_fetch(L);
     sl_bind_serve(L);
     sl_bind_tcp(L);

@@ -25,6 +25,7 @@
 void sl_library_open(lua_State *L);
 
 void sl_bind_time(lua_State *L);
+void sl_bind_event(lua_State *L);
 void sl_bind_fetch(lua_State *L);
 void sl_bind_serve(lua_State *L);
 void sl_bind_tcp(lua_State *L);

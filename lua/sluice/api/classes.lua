@@ -10,6 +10,7 @@ return {
   { prefix = "res", name = "sluice.Response",
     doc = "The response of a target, while on_response runs." },
   { prefix = "task", name = "sluice.Task", doc = "A function that runs beside others." },
+  { prefix = "event", name = "sluice.Event", doc = "Wakes a task of the same state." },
   { prefix = "timer", name = "sluice.Timer", doc = "A timer." },
   { prefix = "server", name = "sluice.Server", doc = "A server of the script's own." },
   { prefix = "sock", name = "sluice.Sock", doc = "A TCP, TLS or Unix connection." },

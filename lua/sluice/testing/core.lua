@@ -4,6 +4,7 @@
 
 local bus = require "sluice.testing.bus"
 local crypto = require "sluice.testing.crypto"
+local event = require "sluice.testing.event"
 local handles = require "sluice.testing.handles"
 local json = require "sluice.testing.json"
 local tunnel = require "sluice.testing.tunnel"
@@ -26,6 +27,10 @@ end
 
 function core.timer(seconds, fn)
   return world.scheduler:timer(seconds, fn)
+end
+
+function core.event()
+  return event.new()
 end
 
 function core.every(seconds, fn)

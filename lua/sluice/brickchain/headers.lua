@@ -1,0 +1,157 @@
+--- Header fields on their way between visitors and documents: names as originals expect them, what
+-- concerns one connection only left out, and the visitor's address added.
+
+local field = require "sluice.field"
+
+local headers = {}
+
+-- Of one connection (RFC 9110, 7.6.1), or answered by us.
+local of_connection = {
+  connection = true, ["keep-alive"] = true, ["proxy-connection"] = true, te = true,
+  trailer = true, ["transfer-encoding"] = true, upgrade = true, ["http2-settings"] = true,
+  expect = true, host = true,
+}
+
+local of_websocket = {
+  ["sec-websocket-key"] = true, ["sec-websocket-version"] = true,
+  ["sec-websocket-extensions"] = true, ["sec-websocket-accept"] = true,
+}
+
+-- Who claims to have been on the way; true only when it comes from a proxy that is trusted.
+local of_proxies = {
+  ["x-forwarded-for"] = true, ["x-forwarded-proto"] = true, ["x-forwarded-host"] = true,
+  ["x-forwarded-port"] = true, ["x-real-ip"] = true, forwarded = true,
+}
+
+local canonical_names, n_canonical = {}, 0
+local most_canonical = 1000 -- made-up names must not fill the memory
+
+--- "content-type" as "Content-Type".
+function headers.canonical(name)
+  local known = canonical_names[name]
+  if known then
+    return known
+  end
+  local result = name:lower():gsub("^%l", string.upper):gsub("%-%l", string.upper)
+  if n_canonical < most_canonical then
+    n_canonical = n_canonical + 1
+    canonical_names[name] = result
+  end
+  return result
+end
+
+-- Names that a Connection field declares to be of this connection.
+local function declared(list)
+  local names
+  for i = 1, #list do
+    if list[i][1]:lower() == "connection" then
+      for name in list[i][2]:gmatch("[^%s,]+") do
+        names = names or {}
+        names[name:lower()] = true
+      end
+    end
+  end
+  return names
+end
+
+--- The fields of a request for a client, as a list of { canonical name, value }.
+-- @tparam table list of req:headers()
+-- @tparam table about ip, scheme and host of the visitor; `is_trusted`: he is a proxy whose
+-- X-Forwarded-* count; `is_websocket`
+function headers.of_request(list, about)
+  local out, n, chain, has = {}, 0, nil, {}
+  local dropped = declared(list)
+  for i = 1, #list do
+    local name, value = list[i][1], list[i][2]
+    local lower = name:lower()
+    if lower == "x-forwarded-for" then
+      chain = about.is_trusted and (chain and chain .. ", " .. value or value) or nil
+    elseif not of_connection[lower] and not (dropped and dropped[lower])
+      and (about.is_trusted or not of_proxies[lower])
+      and not (about.is_websocket and of_websocket[lower]) then
+      n = n + 1
+      out[n] = { headers.canonical(name), value }
+      has[lower] = of_proxies[lower]
+    end
+  end
+  out[n + 1] = { "X-Forwarded-For", chain and chain .. ", " .. about.ip or about.ip }
+  if not has["x-forwarded-proto"] then
+    out[#out + 1] = { "X-Forwarded-Proto", about.scheme }
+  end
+  if not has["x-forwarded-host"] and about.host then
+    out[#out + 1] = { "X-Forwarded-Host", about.host }
+  end
+  return out
+end
+
+--- The first value of each name, as originals have it.
+function headers.first_values(list)
+  local map = {}
+  for i = 1, #list do
+    local name = list[i][1]
+    if map[name] == nil then
+      map[name] = list[i][2]
+    end
+  end
+  return map
+end
+
+-- Nothing that a client says may break the message of the visitor.
+local function add(out, name, value)
+  if type(name) ~= "string" or type(value) ~= "string" or not field.is_name(name) then
+    return
+  end
+  local lower = name:lower()
+  if of_connection[lower] or of_websocket[lower] or lower == "content-length" then
+    return
+  end
+  if not field.is_value(value) then
+    value = value:gsub("[%z\1-\31\127]", " ")
+    if not field.is_value(value) then
+      return -- too long
+    end
+  end
+  out[#out + 1] = { name, value }
+end
+
+--- The fields of an answer for the visitor, as a list of { name, value }.
+-- @tparam table doc of messages: `sluice.pairs`, or else `headers`
+function headers.of_response(doc)
+  local out = {}
+  local list = doc.sluice and doc.sluice.pairs
+  if type(list) == "table" then
+    for i = 1, #list do
+      local pair = list[i]
+      if type(pair) == "table" then
+        add(out, pair[1], pair[2])
+      end
+    end
+    return out
+  end
+  local has_type = false
+  for name, value in pairs(doc.headers or {}) do
+    add(out, name, value)
+    has_type = has_type or name:lower() == "content-type"
+  end
+  if not has_type and doc.contentType and doc.contentType ~= "" then
+    add(out, "Content-Type", doc.contentType)
+  end
+  return out
+end
+
+--- The fields of a target's answer for a server, as a list of { canonical name, value }.
+-- @tparam table list of { name, value }
+function headers.of_target(list)
+  local out, n = {}, 0
+  local dropped = declared(list)
+  for i = 1, #list do
+    local lower = list[i][1]:lower()
+    if not of_connection[lower] and not (dropped and dropped[lower]) then
+      n = n + 1
+      out[n] = { headers.canonical(list[i][1]), list[i][2] }
+    end
+  end
+  return out
+end
+
+return headers
