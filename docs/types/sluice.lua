@@ -53,6 +53,10 @@ local dict = {}
 ---@class sluice.Subscription
 local subscription = {}
 
+---An asymmetric key, private or public.
+---@class sluice.Key
+local key = {}
+
 ---What a hook decides: a plain table.
 ---@class sluice.Verb
 ---@field verb string
@@ -112,6 +116,17 @@ local subscription = {}
 ---@field queue {control: integer, data: integer, sustained: integer} # now: bytes of control frames, and streams with data that waits, by tier
 ---@field bytes_held integer # now: bytes in memory, on their way through; at most 200 MiB
 ---@field frames_unknown integer
+
+---What sluice.crypto.certificate returns.
+---@class sluice.CertificateFacts
+---@field names string[] # alternative names: host names and IP addresses
+---@field not_before integer # seconds since 1970
+---@field not_after integer # seconds since 1970
+---@field serial string # hexadecimal digits
+---@field serial_der string # the raw bytes inside its INTEGER, as RFC 9773 wants them
+---@field issuer string # "CN=R10,O=Let's Encrypt,C=US"
+---@field authority_key_id? string # raw bytes
+---@field pin string # the SHA-256 of the public key: 32 raw bytes
 
 ---What sluice.fetch returns.
 ---@class sluice.FetchResponse
@@ -667,6 +682,17 @@ function sluice.crypto.base64url(bytes) end
 ---@return string|nil # why not
 function sluice.crypto.unbase64url(text) end
 
+---Lower case, without padding: bytes as a label of a host name.
+---@param bytes string
+---@return string
+function sluice.crypto.base32(bytes) end
+
+---The bytes.
+---@param text string # in either case
+---@return string|nil
+---@return string|nil # why not
+function sluice.crypto.unbase32(text) end
+
 ---n bytes that nobody can guess.
 ---@param n integer
 ---@return string
@@ -689,6 +715,74 @@ function sluice.crypto.self_signed(name) end
 ---@return string|nil
 ---@return string|nil # why not
 function sluice.crypto.fingerprint(cert) end
+
+---What a certificate says. It is not verified.
+---@param pem string # the first certificate counts
+---@return sluice.CertificateFacts|nil
+---@return string|nil # why not
+function sluice.crypto.certificate(pem) end
+
+---Makes a private key. An RSA key takes its time, in which nothing else runs on the thread: up to seconds.
+---@param kind? string # "P-256" (default), "P-384", "P-521", "RSA-2048", "RSA-3072", "RSA-4096"
+---@return sluice.Key
+function sluice.crypto.new_key(kind) end
+
+---Reads a private or public key: EC on P-256, P-384 or P-521, RSA with 2048 to 4096 bits. The coordinates of a JWK may lack leading zeros. A point that is not on the curve, and a private key that does not fit its public half, are refused.
+---@param from string|table # PEM (PKCS#8, SEC1, PKCS#1, SubjectPublicKeyInfo; not encrypted), or a JWK
+---@return sluice.Key|nil
+---@return string|nil # why not
+function sluice.crypto.key(from) end
+
+---Is the private half there?
+---@return boolean
+function key:is_private() end
+
+---"P-256", "RSA-2048", ….
+---@return string
+function key:kind() end
+
+---The private key. Whoever has this text has the key: it does not belong into logs.
+---@param form? "pkcs8"|"sec1"|"traditional" # sec1 for EC keys; traditional: SEC1 for EC, PKCS#1 for RSA; default pkcs8
+---@return string
+function key:pem(form) end
+
+---The public key (SubjectPublicKeyInfo).
+---@return string
+function key:public_pem() end
+
+---The public key as a JWK in its one normal form: crv, kty, x, y or e, kty, n.
+---@return table<string, string>
+function key:jwk() end
+
+---The SHA-256 of that JWK (RFC 7638): 32 raw bytes.
+---@return string
+function key:thumbprint() end
+
+---The signature as JWS has it (RFC 7518): R and S one after the other for EC. Throws when the algorithm is not one for this key, or the key is a public one.
+---@param alg string # "ES256" for P-256, "ES384" for P-384, "ES512" for P-521; "RS256", "RS384", "RS512", "PS256", "PS384", "PS512" for RSA
+---@param bytes string
+---@return string
+function key:sign(alg, bytes) end
+
+---Is this the signature of these bytes? An algorithm that is not one for this key: no.
+---@param alg string # "ES256" for P-256, "ES384" for P-384, "ES512" for P-521; "RS256", "RS384", "RS512", "PS256", "PS384", "PS512" for RSA
+---@param bytes string
+---@param signature string
+---@return boolean
+function key:verify(alg, bytes, signature) end
+
+---A request (PKCS#10) for a certificate with these names and no other subject.
+---@param names string|string[] # 1 to 100 host names (also `*.example.com`) or IP addresses
+---@return string|nil # DER
+---@return string|nil # why not
+function key:csr(names) end
+
+---A certificate that the key has signed itself, for 90 days unless said otherwise (at most 3650). acme_identifier: 32 raw bytes, for the extension of tls-alpn-01 (RFC 8737).
+---@param names string|string[] # 1 to 100 host names (also `*.example.com`) or IP addresses
+---@param options? {days?: integer, acme_identifier?: string}
+---@return string|nil # PEM
+---@return string|nil # why not
+function key:self_signed(names, options) end
 
 sluice.log = {}
 

@@ -2,6 +2,7 @@
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 #include <openssl/rand.h>
+#include "script/base32.h"
 #include "script/base64.h"
 #include "script/library.h"
 #include "tls/cert.h"
@@ -86,6 +87,23 @@ static int unbase64url(lua_State *L)
     return decode(L, true);
 }
 
+static int base32(lua_State *L)
+{
+    struct sl_str s = sl_arg_str(L, 1);
+    char *out = lua_newuserdata(L, SL_BASE32_LEN(s.len) + 1);
+
+    return push_bytes(L, out, sl_base32_encode(out, s.p, s.len));
+}
+
+static int unbase32(lua_State *L)
+{
+    struct sl_str s = sl_arg_str(L, 1);
+    uint8_t *out = lua_newuserdata(L, s.len / 8 * 5 + 5);
+    ssize_t n = sl_base32_decode(out, s);
+
+    return n >= 0 ? push_bytes(L, out, (size_t)n) : sl_push_failure(L, "not base32");
+}
+
 static int random_(lua_State *L)
 {
     int n = (int)sl_arg_int(L, 1, 1, MAX_RANDOM);
@@ -137,6 +155,8 @@ void sl_bind_crypto(lua_State *L)
         {"crypto.unbase64", unbase64},
         {"crypto.base64url", base64url},
         {"crypto.unbase64url", unbase64url},
+        {"crypto.base32", base32},
+        {"crypto.unbase32", unbase32},
         {"crypto.random", random_},
         {"crypto.equal", equal},
         {"crypto.self_signed", self_signed},

@@ -69,6 +69,8 @@ void sl_library_open(lua_State *L)
     sl_bind_json(L);
     sl_bind_file(L);
     sl_bind_crypto(L);
+    sl_bind_key(L);
+    sl_bind_certificate(L);
     sl_bind_log(L);
     sl_bind_shared(L);
     sl_bind_bus(L);

@@ -36,6 +36,8 @@ void sl_bind_hub(lua_State *L);
 void sl_bind_json(lua_State *L);
 void sl_bind_file(lua_State *L);
 void sl_bind_crypto(lua_State *L);
+void sl_bind_key(lua_State *L);
+void sl_bind_certificate(lua_State *L);
 void sl_bind_log(lua_State *L);
 void sl_bind_shared(lua_State *L);
 void sl_bind_bus(lua_State *L);

@@ -56,13 +56,17 @@ uint64_t sl_cert_parsed(void)
     return atomic_load_explicit(&n_parsed, memory_order_relaxed);
 }
 
-/* What OpenSSL knows of the leaf, in the form in which it is asked for. */
-static void note_leaf(struct sl_cert *c)
+int64_t sl_cert_seconds(const ASN1_TIME *time)
 {
     struct tm tm = {0};
 
-    if (ASN1_TIME_to_tm(X509_get0_notAfter(c->leaf), &tm) == 1)
-        c->not_after = timegm(&tm);
+    return ASN1_TIME_to_tm(time, &tm) == 1 ? timegm(&tm) : 0;
+}
+
+/* What OpenSSL knows of the leaf, in the form in which it is asked for. */
+static void note_leaf(struct sl_cert *c)
+{
+    c->not_after = sl_cert_seconds(X509_get0_notAfter(c->leaf));
     sl_assert(X509_digest(c->leaf, EVP_sha256(), c->id, NULL) == 1);
 }
 
@@ -111,8 +115,8 @@ static int parse(struct sl_cert *c, struct sl_str cert_pem, struct sl_str key_pe
 
     c->leaf = found.leaf;
     c->chain = found.chain;
-    if (rc == 0)
-        rc = sl_pem_read_key(&c->key, key_pem, err);
+    if (rc == 0 && (rc = sl_pem_read_key(&c->key, key_pem, err)) < 0)
+        sl_err_prefix(err, "certificate.key: ");
     if (rc == 0)
         rc = check_key(c, err);
     if (rc == 0)

@@ -187,8 +187,7 @@ int sl_pem_read_certs(struct sl_pem_certs *out, struct sl_str text, struct sl_er
     return rc;
 }
 
-/* Without it OpenSSL would ask on the terminal. */
-static int no_password(char *buf, int size, int rwflag, void *user)
+int sl_pem_no_password(char *buf, int size, int rwflag, void *user)
 {
     (void)buf;
     (void)size;
@@ -200,9 +199,8 @@ static int no_password(char *buf, int size, int rwflag, void *user)
 static int no_key(struct sl_str text, struct sl_err *err)
 {
     if (memmem(text.p, text.len, "ENCRYPTED", 9) != NULL)
-        return sl_err_set(err, SL_E_CONFIG,
-                          "certificate.key: the key is encrypted; store it without a passphrase");
-    return sl_err_set(err, SL_E_CONFIG, "certificate.key: not a PEM private key");
+        return sl_err_set(err, SL_E_CONFIG, "the key is encrypted; store it without a passphrase");
+    return sl_err_set(err, SL_E_CONFIG, "not a PEM private key");
 }
 
 int sl_pem_read_key(EVP_PKEY **out, struct sl_str text, struct sl_err *err)
@@ -210,11 +208,23 @@ int sl_pem_read_key(EVP_PKEY **out, struct sl_str text, struct sl_err *err)
     BIO *bio;
 
     if (text.len > TEXT_MAX)
-        return sl_err_set(err, SL_E_CONFIG, "certificate.key: longer than 1 MiB");
+        return sl_err_set(err, SL_E_CONFIG, "longer than 1 MiB");
     bio = BIO_new_mem_buf(text.p, (int)text.len);
     sl_assert(bio != NULL);
-    *out = PEM_read_bio_PrivateKey(bio, NULL, no_password, NULL);
+    *out = PEM_read_bio_PrivateKey(bio, NULL, sl_pem_no_password, NULL);
     BIO_free(bio);
     ERR_clear_error();
     return *out != NULL ? 0 : no_key(text, err);
+}
+
+bool sl_pem_take(BIO *from, char *out, size_t room, size_t *len)
+{
+    char *text;
+    long n = BIO_get_mem_data(from, &text);
+
+    if (n <= 0 || (size_t)n > room)
+        return false;
+    memcpy(out, text, (size_t)n);
+    *len = (size_t)n;
+    return true;
 }

@@ -1,7 +1,6 @@
---- JSON, files, shared data, crypto.
+--- JSON, files, shared data.
 
 local failure = { "string|nil", "why not" }
-local bytes = { { "bytes", "string" } }
 local text = { { "string" } }
 
 -- Files may be read and written while a script loads, too: nothing is kept waiting then.
@@ -48,28 +47,4 @@ return {
     doc = "Adds to a number and returns the sum; without init the key must be there." },
   { name = "dict:delete", args = { { "key", "string" } }, returns = { { "boolean" } },
     doc = "Removes a key. Was it there?" },
-
-  { name = "sluice.crypto.sha256", args = bytes, returns = text, doc = "32 raw bytes." },
-  { name = "sluice.crypto.hmac_sha256", args = { { "key", "string" }, { "bytes", "string" } },
-    returns = text, doc = "32 raw bytes." },
-  { name = "sluice.crypto.hex", args = bytes, returns = text, doc = "Lower-case digits." },
-  { name = "sluice.crypto.base64", args = bytes, returns = text, doc = "With padding." },
-  { name = "sluice.crypto.unbase64", args = { { "text", "string" } },
-    returns = { { "string|nil" }, failure }, doc = "The bytes." },
-  { name = "sluice.crypto.base64url", args = bytes, returns = text,
-    doc = "For URLs, without padding." },
-  { name = "sluice.crypto.unbase64url", args = { { "text", "string" } },
-    returns = { { "string|nil" }, failure }, doc = "The bytes." },
-  { name = "sluice.crypto.random", args = { { "n", "integer" } }, returns = text,
-    doc = "n bytes that nobody can guess." },
-  { name = "sluice.crypto.equal", args = { { "a", "string" }, { "b", "string" } },
-    returns = { { "boolean" } },
-    doc = "Compares in a time that says nothing about where they differ." },
-  { name = "sluice.crypto.self_signed", args = { { "name", "string" } },
-    returns = { { "string|nil", "PEM" }, { "string", "its key, PEM; or why not" } },
-    doc = "A new key (P-256) and a certificate for this host name or address that it has signed "
-      .. "itself, for ten years: for a service that keeps them." },
-  { name = "sluice.crypto.fingerprint", args = { { "cert", "string", "PEM" } },
-    returns = { { "string|nil" }, failure },
-    doc = "The SHA-256 of the public key of a certificate, the first in the text: 32 raw bytes." },
 }
