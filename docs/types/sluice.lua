@@ -49,6 +49,10 @@ local ws = {}
 ---@class sluice.Dict
 local dict = {}
 
+---What a body function writes to, until it returns.
+---@class sluice.Out
+local out = {}
+
 ---A subscription to a topic of the bus.
 ---@class sluice.Subscription
 local subscription = {}
@@ -264,6 +268,12 @@ function req:cookie(name) end
 ---@return string|nil # "too large" or "aborted"
 function req:body(max) end
 
+---The next piece of the body, as it comes: the client sends no faster than it is read. To be had until the request is decided; what is left of it can be read with out:read() of a body function. A request that was read so cannot be forwarded any more (500), and its body cannot be had with req:body().
+---@param max? integer # bytes, default 64 KiB
+---@return string|nil # nil at the end
+---@return string|nil # why there is none: "aborted", …
+function req:read(max) end
+
 ---32 bits that are the same on every worker and after every restart: for splitting traffic. Not for secrets.
 ---@param text string
 ---@return integer
@@ -310,10 +320,10 @@ function res:target() end
 ---@return sluice.Verb
 function sluice.deny(status, body) end
 
----Answers by itself.
+---Answers by itself. headers: name to value, or a list of { name, value } pairs, in which a name may come twice. A body function, in on_request or a handler of sluice.serve, runs as a task and writes the body piece by piece; the response ends when it returns. The head goes out with its first out:write(), an empty one included. If it throws before that, the client gets 500; after that the message is broken off. With a header content-length, which then must be right, the client knows the length beforehand. For HEAD, 204 and 304 the function is not called. The task is cancelled when the client goes, which over HTTP/1 shows when something is written.
 ---@param status integer # 200 to 599
----@param body? string
----@param headers? table<string, string>
+---@param body? string|fun(out: sluice.Out)
+---@param headers? table<string, string>|string[][]
 ---@return sluice.Verb
 function sluice.reply(status, body, headers) end
 
@@ -345,9 +355,9 @@ function sluice.cert(cert, key) end
 ---@return sluice.Verb
 function sluice.passthrough() end
 
----In on_request or a handler of sluice.serve: becomes a WebSocket, on which fn runs as a task; the connection is closed when it returns. A request that does not ask for one gets 426. protocols: those that we speak, best first; max_message: 1 MiB; the rest as in sluice.websocket.connect.
+---In on_request or a handler of sluice.serve: becomes a WebSocket, on which fn runs as a task; the connection is closed when it returns. A request that does not ask for one gets 426. protocols: those that we speak, best first; max_message: 1 MiB; headers: more of them for the answer; the rest as in sluice.websocket.connect.
 ---@param fn fun(ws: sluice.WebSocket)
----@param options? {protocols?: string[], max_message?: integer, ping_interval?: number, ping_timeout?: number}
+---@param options? {protocols?: string[], max_message?: integer, ping_interval?: number, ping_timeout?: number, headers?: table<string, string>|string[][]}
 ---@return sluice.Verb
 function sluice.websocket(fn, options) end
 
@@ -435,11 +445,23 @@ function event:wait(timeout) end
 ---@return string|nil # why not
 function sluice.fetch(url, options) end
 
----An HTTP server. The handler runs as a task, may wait, and returns reply, redirect or deny; if it throws, the client gets 500. port 0: a free one. max_body: 16 MiB. admit: asked about requests that bring a body before a byte of it is read; nil lets it come, a verb is the answer.
+---An HTTP server. The handler runs as a task, may wait, and returns reply, redirect or deny; if it throws, the client gets 500. port 0: a free one. max_body: 16 MiB, of what req:body() gives: more is 413. admit: asked about requests that bring a body before the handler is; nil lets it be asked, a verb is the answer.
 ---@param options {host?: string, port?: integer, unix?: string, max_body?: integer, max_connections?: integer, admit?: fun(req: sluice.Request): sluice.Verb|nil, handler: fun(req: sluice.Request): sluice.Verb}
 ---@return sluice.Server|nil
 ---@return string|nil # why not
 function sluice.serve(options) end
+
+---Writes the next piece of a body. Waits while the peer does not take what was written before. More than the content-length throws. One task at a time.
+---@param bytes string
+---@return true|nil
+---@return string|nil # "closed", …
+function out:write(bytes) end
+
+---In the body function of a reply: the next piece of the request body.
+---@param max? integer # bytes, default 64 KiB
+---@return string|nil # nil at the end
+---@return string|nil # why there is none
+function out:read(max) end
 
 ---The port; nil on a Unix socket.
 ---@return integer|nil

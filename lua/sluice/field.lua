@@ -28,4 +28,22 @@ function field.is_framing(name)
   return framing[name:lower()] == true
 end
 
+--- Goes over headers as scripts give them: name to value, or a list of { name, value } pairs.
+-- @tparam table headers
+-- @treturn function iterator of name and value; the name is false for an item that is no pair
+function field.each(headers)
+  if headers[1] == nil then
+    return next, headers
+  end
+  local i = 0
+  return function()
+    i = i + 1
+    local pair = headers[i]
+    if pair ~= nil then
+      local is_pair = type(pair) == "table" and #pair == 2
+      return is_pair and pair[1] or false, is_pair and pair[2] or nil
+    end
+  end
+end
+
 return field

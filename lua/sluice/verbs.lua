@@ -19,12 +19,15 @@ local function is_status(value, from, to)
   return type(value) == "number" and value % 1 == 0 and value >= from and value <= to
 end
 
-local function bad_header(headers)
-  for name, value in pairs(headers) do
+local function bad_header(headers, with_length)
+  for name, value in field.each(headers) do
+    if not name then
+      return "an item of the list of headers is not a pair { name, value }"
+    end
     if not field.is_name(name) then
       return ("%q is not a header name"):format(tostring(name))
     end
-    if field.is_framing(name) then
+    if field.is_framing(name) and not (with_length and name:lower() == "content-length") then
       return ("header %q is set by sluice itself, which frames the message"):format(name)
     end
     if not field.is_value(value) then
@@ -49,17 +52,25 @@ function verbs.deny(status, body)
   return { verb = "deny", status = status, body = body }
 end
 
---- Answers by itself.
+--- Answers by itself. A body function runs as a task and writes the body piece by piece; an error
+-- in it breaks the message off. It may be told the length with a header content-length.
 -- @tparam number status 200 to 599
--- @tparam[opt] string body
--- @tparam[opt] table headers name to value
+-- @tparam[opt] string|function body
+-- @tparam[opt] table headers name to value, or a list of { name, value } pairs
 -- @treturn table
 -- @usage return sluice.reply(503, "try again\n", { ["retry-after"] = "5" })
+-- @usage return sluice.reply(200, function(out)
+--   for piece in function() return out:read() end do
+--     out:write(piece)
+--   end
+-- end)
 function verbs.reply(status, body, headers)
+  local has_function = type(body) == "function"
   check(is_status(status, 200, 599), "reply: status %s is not one of 200 to 599", tostring(status))
-  check(is_optional_string(body), "reply: body must be a string, not a %s", type(body))
+  check(is_optional_string(body) or has_function,
+    "reply: body must be a string or a function, not a %s", type(body))
   check(headers == nil or type(headers) == "table", "reply: headers must be a table")
-  local problem = headers and bad_header(headers)
+  local problem = headers and bad_header(headers, has_function)
   check(not problem, "reply: %s", problem)
   return { verb = "reply", status = status, body = body, headers = headers }
 end
@@ -130,6 +141,7 @@ function verbs.passthrough()
 end
 
 local websocket_options = {
+  headers = "table",
   max_message = "number", ping_interval = "number", ping_timeout = "number", protocols = "table",
 }
 
@@ -137,7 +149,7 @@ local websocket_options = {
 -- that does not ask for one gets 426.
 -- @tparam function fn
 -- @tparam[opt] table options protocols (those that we speak, best first), max_message (bytes),
--- ping_interval, ping_timeout (seconds)
+-- ping_interval, ping_timeout (seconds), headers (of the answer: as of reply)
 -- @treturn table
 -- @usage return sluice.websocket(function(ws) ws:send(ws:receive() or "") end)
 function verbs.websocket(fn, options)
@@ -150,6 +162,8 @@ function verbs.websocket(fn, options)
       websocket_options[name])
     verb[name] = value
   end
+  local problem = verb.headers and bad_header(verb.headers)
+  check(not problem, "websocket: %s", problem)
   return verb
 end
 

@@ -131,7 +131,8 @@ describe("the fake core", function()
       return sluice.reply(201, req:method() .. " " .. req:target(), { ["X-Seen"] = "yes" })
     end }
     local url = "http://127.0.0.1:" .. server:port() .. "/a?b"
-    assert.same({ status = 201, headers = { ["x-seen"] = "yes" }, body = "PUT /a?b" },
+    assert.same({ status = 201, headers = { ["x-seen"] = "yes" },
+      pairs = { { "X-Seen", "yes" } }, body = "PUT /a?b" },
       sluice.fetch(url, { method = "PUT" }))
     server:close()
     assert.same({ nil, "connection refused" }, { sluice.fetch(url) })

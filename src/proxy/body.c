@@ -1,6 +1,6 @@
 /*
  * The request body for a hook that asks for it: collected while the hook waits, kept, and forwarded
- * first afterwards.
+ * first afterwards; or given to it as it comes.
  */
 #include "proxy/internal.h"
 
@@ -58,6 +58,22 @@ void sl_body_take(struct sl_work *w, const uint8_t *bytes, size_t len, bool fin)
         sl_exchange_read(w->ex, false);
         tell(w, sl_buf_len(&w->body) > w->body_max ? SL_E_LIMIT : 0);
     }
+}
+
+void sl_hook_stream_body(struct sl_hook_slot *slot,
+                         void (*on_bytes)(struct sl_hook_slot *slot, const uint8_t *bytes,
+                                          size_t len, bool fin))
+{
+    of(slot)->on_bytes = on_bytes;
+    of(slot)->is_streamed = true;
+}
+
+void sl_body_decided(struct sl_work *w)
+{
+    if (w->on_bytes == NULL)
+        return;
+    w->on_bytes = NULL;
+    sl_exchange_read(w->ex, false);
 }
 
 void sl_body_end(struct sl_work *w)

@@ -122,6 +122,12 @@ void sl_forward_start(struct sl_work *w)
 {
     struct sl_exchange *ex = w->ex;
 
+    if (w->is_streamed && ex->bytes_in > 0) {
+        sl_log_error("on_request has read the body with req:read() and forwards the request",
+                     sl_f_strn("host", ex->req.host), sl_f_strn("path", ex->req.path));
+        sl_work_fail(w, 500, "the body was read by the script");
+        return;
+    }
     if (w->route != NULL) {
         w->n_picks = sl_route_pick(w->route, ex->req.method, ex->req.path, w->conn->peer.ip16,
                                    sl_loop_now_ms(w->proxy->loop), w->picks);

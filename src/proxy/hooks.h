@@ -36,7 +36,7 @@ enum sl_verdict_kind {
     SL_VERDICT_TARGET,      /* forward to target_host:target_port */
     SL_VERDICT_CERT,        /* on_hello: `cert` (a reference) */
     SL_VERDICT_PASSTHROUGH, /* on_hello */
-    SL_VERDICT_SERVE,       /* on_request: the host answers itself, see `serve` */
+    SL_VERDICT_SERVE,       /* on_request: the host answers itself with `status`, see `serve` */
 };
 
 struct sl_verdict {
@@ -44,13 +44,16 @@ struct sl_verdict {
     int status;
     struct sl_str text, content_type;
     struct sl_headers headers;
+    uint64_t content_length; /* of a reply that serves */
     struct sl_str target_host;
     uint16_t target_port;
     bool target_tls, target_verify;
     struct sl_cert *cert;
-    /* Takes the exchange over and returns 0: on_gone(user) comes once, when it has ended. Or
+    /* Takes the exchange over and returns 0: on_gone() comes once, when it has ended, maybe inside
+     * the call, with what the client was told (0: nothing) and what went wrong (NULL: nothing). Or
      * answers it, returns the status, and leaves it with its handler. To be called once. */
-    int (*serve)(void *serving, struct sl_exchange *ex, void (*on_gone)(void *user), void *user);
+    int (*serve)(void *serving, struct sl_exchange *ex,
+                 void (*on_gone)(void *user, int status, const char *error), void *user);
     void *serving;
 };
 
@@ -122,6 +125,12 @@ struct sl_hooks {
    forgotten first. A second call gives the same body. Implemented in proxy/body.c. */
 void sl_hook_collect_body(struct sl_hook_slot *slot, size_t max,
                           void (*done)(struct sl_hook_slot *slot, int code, struct sl_str body));
+/* For the host, while an on_request hook of this slot waits: the request body comes to `on_bytes`
+   until the hook has decided, when sl_exchange_read() lets it. What was read so is not forwarded
+   any more: such a request can only be answered. Implemented in proxy/body.c. */
+void sl_hook_stream_body(struct sl_hook_slot *slot,
+                         void (*on_bytes)(struct sl_hook_slot *slot, const uint8_t *bytes,
+                                          size_t len, bool fin));
 /* For the host: the verdict of a hook that returned SL_E_AGAIN. */
 static inline void sl_hook_resume(struct sl_hook_slot *slot, const struct sl_verdict *v)
 {

@@ -143,6 +143,8 @@ struct sl_work {
     struct sl_buf body; /* collected for a hook, then forwarded first */
     size_t body_max;
     bool is_collecting, body_complete, body_failed;
+    bool is_streamed; /* what has come of the body is with the script */
+    void (*on_bytes)(struct sl_hook_slot *slot, const uint8_t *bytes, size_t len, bool fin);
     struct sl_task_link collected;
     void (*on_collected)(struct sl_hook_slot *slot, int code, struct sl_str body);
 };
@@ -164,6 +166,8 @@ void sl_forward_written(struct sl_work *w);
 void sl_forward_end(struct sl_work *w);
 /* body.c */
 void sl_body_take(struct sl_work *w, const uint8_t *bytes, size_t len, bool fin);
+/* The hook has decided: it gets no more of the body. */
+void sl_body_decided(struct sl_work *w);
 void sl_body_end(struct sl_work *w);
 /* headers.c: what strangers say about themselves is dropped, what we know is set. */
 void sl_headers_forwarded(struct sl_work *w);

@@ -6,6 +6,9 @@
 #include "base/log.h"
 #include "proxy/internal.h"
 
+/* The client went before it had an answer; the number is nginx's. */
+enum { GONE_UNANSWERED = 499 };
+
 static const struct sl_exchange_handler handler;
 
 static void decide(struct sl_work *w, const struct sl_verdict *v);
@@ -200,9 +203,13 @@ static void take_target(struct sl_work *w, const struct sl_verdict *v)
     sl_forward_start(w);
 }
 
-static void on_served(void *user)
+static void on_served(void *user, int status, const char *error)
 {
-    end(user);
+    struct sl_work *w = user;
+
+    w->status = status != 0 ? status : GONE_UNANSWERED;
+    w->error = error;
+    end(w);
 }
 
 /* What comes now is between the client and the host. */
@@ -210,7 +217,7 @@ static void hand_over(struct sl_work *w, const struct sl_verdict *v)
 {
     int refused;
 
-    w->status = 101;
+    w->status = v->status;
     if ((refused = v->serve(v->serving, w->ex, on_served, w)) != 0)
         w->status = refused;
 }
@@ -261,6 +268,7 @@ static void on_verdict(struct sl_hook_slot *slot, const struct sl_verdict *v)
         return;
     w->is_waiting = false;
     sl_deadline_clear(&w->deadline);
+    sl_body_decided(w);
     decide(w, v);
 }
 
@@ -328,7 +336,9 @@ static void on_body(struct sl_exchange *ex, const uint8_t *bytes, size_t len, bo
 {
     struct sl_work *w = ex->user;
 
-    if (w->is_collecting)
+    if (w->on_bytes != NULL)
+        w->on_bytes(&w->slot, bytes, len, fin);
+    else if (w->is_collecting)
         sl_body_take(w, bytes, len, fin);
     else
         sl_forward_body(w, bytes, len, fin);
@@ -414,7 +424,7 @@ static void on_abort(struct sl_exchange *ex, int code)
     if (w->error == NULL)
         w->error = sl_error_text(code);
     if (w->status == 0)
-        w->status = 499; /* the client went before it had an answer; the number is nginx's */
+        w->status = GONE_UNANSWERED;
     end(w);
 }
 

@@ -1,4 +1,5 @@
 #include "script/bind.h"
+#include "script/intake.h"
 #include "script/internal.h"
 
 /* The methods of a request; its headers are in bind_headers.c, what it shares with connections in
@@ -191,7 +192,7 @@ static int req_ctx(lua_State *L)
     return 1;
 }
 
-/* --- the body --- */
+/* --- the body, whole --- */
 
 struct body {
     int code;
@@ -209,59 +210,118 @@ static int push_body(lua_State *L, void *arg)
     return sl_push_failure(L, "aborted");
 }
 
+/* The task that waits, which it does no more; NULL: it was cancelled. */
+static struct sl_task *take_body_task(struct sl_handle *h)
+{
+    struct sl_task *t = h->body_task;
+
+    h->body_task = NULL;
+    return t;
+}
+
 static void on_body(struct sl_hook_slot *slot, int code, struct sl_str bytes)
 {
     struct sl_handle *h = slot->script;
+    struct sl_task *t = h != NULL ? take_body_task(h) : NULL;
     struct body body = {code, bytes};
-    struct sl_task *t;
 
-    if (h == NULL || (t = h->body_task) == NULL)
-        return; /* the task that wanted it was cancelled */
-    h->body_task = NULL;
-    sl_task_resume(t, push_body, &body);
+    if (t != NULL)
+        sl_task_resume(t, push_body, &body);
 }
 
 static void cancel_body(void *op)
 {
-    struct sl_handle *h = op;
-
-    h->body_task = NULL;
+    take_body_task(op);
 }
 
-/* The body of a script server is there already. */
-static int push_ready_body(lua_State *L, const struct sl_handle *h, size_t max)
+static struct body ready_body(const struct sl_handle *h, size_t max)
 {
-    struct body body = {h->body.len > max ? SL_E_LIMIT : 0, h->body};
+    return (struct body){h->body.len > max ? SL_E_LIMIT : 0, h->body};
+}
 
-    return push_body(L, &body);
+void sl_handle_got_body(struct sl_handle *h)
+{
+    struct sl_task *t = take_body_task(h);
+    struct body body = ready_body(h, h->body_max);
+
+    h->has_body = true;
+    if (t != NULL)
+        sl_task_resume(t, push_body, &body);
+}
+
+static void check_may_read(lua_State *L, const struct sl_handle *h, const char *what)
+{
+    if (h->slot != NULL ? !h->is_editable : h->collect == NULL)
+        luaL_error(L, "%s: the body can be had only until the request is decided%s", what,
+                   h->in == NULL ? "; after that by out:read()" : "");
 }
 
 static int req_body(lua_State *L)
 {
     struct sl_handle *h = sl_handle_check(L, 1, SL_ON_REQ);
     size_t max = (size_t)sl_arg_opt_int(L, 2, 0, MAX_BODY, DEFAULT_MAX_BODY);
+    struct body ready = ready_body(h, max);
     struct sl_task *t;
 
+    if (h->in != NULL)
+        return luaL_error(L, "req:body: the body is being read with req:read()");
+    h->is_body_asked = true;
     if (h->has_body)
-        return push_ready_body(L, h, max);
+        return push_body(L, &ready);
     t = sl_task_must_wait(L, "req:body");
-    if (h->slot == NULL || !h->is_editable)
-        return luaL_error(L, "req:body: the body can be had only until on_request has decided");
+    check_may_read(L, h, "req:body");
     if (h->body_task != NULL)
         return luaL_error(L, "req:body: another task waits for this body already");
     h->body_task = t;
-    sl_hook_collect_body(h->slot, max, on_body);
+    h->body_max = max;
+    if (h->slot != NULL)
+        sl_hook_collect_body(h->slot, max, on_body);
+    else
+        h->collect(h);
     return sl_task_wait(t, cancel_body, h);
+}
+
+/* --- the body, in pieces --- */
+
+static void flow_exchange(void *user, bool on)
+{
+    sl_exchange_read(user, on);
+}
+
+static void on_bytes(struct sl_hook_slot *slot, const uint8_t *bytes, size_t len, bool fin)
+{
+    struct sl_handle *h = slot->script;
+
+    if (h != NULL && h->in != NULL)
+        sl_intake_arrived(h->in, bytes, len, fin);
+}
+
+static int req_read(lua_State *L)
+{
+    struct sl_handle *h = sl_handle_check(L, 1, SL_ON_REQ);
+
+    if (h->is_body_asked)
+        return luaL_error(L, "req:read: the body was asked for with req:body()");
+    check_may_read(L, h, "req:read");
+    if (h->in == NULL) {
+        h->in = sl_intake_new(flow_exchange, h->ex, h->ex->request_ended);
+        if (h->slot != NULL)
+            sl_hook_stream_body(h->slot, on_bytes);
+    }
+    return sl_intake_read(L, h->in, 2, "req:read");
 }
 
 void sl_bind_req(lua_State *L)
 {
     static const struct luaL_Reg methods[] = {
-        {"body", req_body},     {"cookie", req_cookie},     {"ctx", req_ctx},
-        {"hash", req_hash},     {"host", req_host},         {"id", req_id},
-        {"method", req_method}, {"path", req_path},         {"query", req_query},
-        {"scheme", req_scheme}, {"set_path", req_set_path}, {"target", handle_target},
-        {"tls", req_tls},       {"version", req_version},   {NULL, NULL},
+        {"body", req_body},        {"cookie", req_cookie},
+        {"ctx", req_ctx},          {"hash", req_hash},
+        {"host", req_host},        {"id", req_id},
+        {"method", req_method},    {"path", req_path},
+        {"query", req_query},      {"read", req_read},
+        {"scheme", req_scheme},    {"set_path", req_set_path},
+        {"target", handle_target}, {"tls", req_tls},
+        {"version", req_version},  {NULL, NULL},
     };
 
     sl_bind_methods(L, methods);

@@ -4,6 +4,8 @@
 #include "net/tcp.h"
 #include "script/handle.h"
 #include "script/host.h"
+#include "script/intake.h"
+#include "script/outlet.h"
 #include "script/server.h"
 #include "script/ws_serve.h"
 
@@ -28,18 +30,21 @@ struct conn {
     struct http_server *of;
     struct sl_http_conn *http;
     struct sl_peer peer;
-    bool has_task;            /* a handler is at work */
+    bool has_task;            /* a handler is at work, or a body function of its */
     struct sl_ws_serving *ws; /* what has become of the connection; NULL: nothing else */
 };
 
-/* One request: its body is collected, then its handler runs, then the answer goes out. */
+/* One request: its handler runs, and asks for the body if it wants it; then the answer goes out. */
 struct request {
     struct conn *conn;
     struct sl_exchange *ex; /* NULL once it ended while the handler was at work */
     struct sl_buf body;
     struct sl_handle *handle;
     struct sl_task *task;
-    bool is_running; /* the handler */
+    struct sl_task_link soon; /* refuses the body */
+    int refusal;              /* the status that answers the request in place of the handler; 0 */
+    bool is_running;          /* the handler */
+    bool is_collecting;
 };
 
 static struct http_server *server_of(struct sl_server *s)
@@ -55,10 +60,17 @@ static void drop_body(struct request *r)
     sl_buf_clear(&r->body);
 }
 
-static void free_request(struct request *r)
+static void end_handle(struct request *r)
 {
     if (r->handle != NULL)
         sl_handle_end(r->handle);
+    r->handle = NULL;
+}
+
+static void free_request(struct request *r)
+{
+    end_handle(r);
+    sl_loop_unsoon(&r->soon);
     drop_body(r);
     sl_free(r);
 }
@@ -106,12 +118,25 @@ static void log_bad_verb(const struct sl_exchange *ex, const struct sl_err *err)
                  sl_f_strn("path", ex->req.path));
 }
 
-static void on_websocket_gone(void *user)
+static void on_served(void *user, int status SL_UNUSED, const char *error SL_UNUSED)
 {
     struct request *r = user;
 
     r->conn->ws = NULL;
+    r->conn->has_task = false;
     free_request(r);
+}
+
+/* What comes now is between the client and a function of the script. */
+static void hand_over(struct request *r, const struct sl_verdict *v)
+{
+    r->handle->collect = NULL;
+    if (v->status == 101) {
+        (void)sl_ws_serve(&r->conn->ws, r->ex, v->serving, on_served, r);
+        return;
+    }
+    r->conn->has_task = true;
+    (void)v->serve(v->serving, r->ex, on_served, r);
 }
 
 static void answer_task(struct request *r, struct sl_task *task)
@@ -119,12 +144,16 @@ static void answer_task(struct request *r, struct sl_task *task)
     struct sl_exchange *ex = r->ex;
     struct sl_verdict v = {0};
     struct sl_err err;
+    int rc = sl_verb_read(task, r->handle, ANSWERS | SL_VERB_SERVE, &v, &err);
 
-    if (sl_verb_read(task, &ex->arena, ANSWERS | SL_VERB_WEBSOCKET, &v, &err) < 0) {
+    if (rc == 0 && v.kind == SL_VERDICT_SERVE) {
+        hand_over(r, &v);
+        return;
+    }
+    end_handle(r);
+    if (rc < 0) {
         log_bad_verb(ex, &err);
         sl_exchange_fail(ex, 500);
-    } else if (v.kind == SL_VERDICT_SERVE) {
-        (void)sl_ws_serve(&r->conn->ws, ex, v.serving, on_websocket_gone, r);
     } else {
         answer(ex, &v);
     }
@@ -137,18 +166,21 @@ static void on_handler_end(struct sl_task *task, enum sl_task_end end)
     struct sl_exchange *ex = r->ex;
 
     r->is_running = false;
+    r->is_collecting = false;
     r->conn->has_task = false;
     r->task = NULL;
-    sl_handle_end(r->handle);
-    r->handle = NULL;
     if (ex == NULL) {
         free_request(r); /* the client has gone meanwhile */
         return;
     }
+    sl_exchange_read(ex, false);
     if (end == SL_TASK_RETURNED) {
         answer_task(r, task);
-    } else if (end == SL_TASK_THREW) {
-        sl_exchange_fail(ex, 500);
+        return;
+    }
+    end_handle(r);
+    if (end == SL_TASK_THREW || r->refusal != 0) {
+        sl_exchange_fail(ex, r->refusal != 0 ? r->refusal : 500);
     } else {
         sl_exchange_abort(ex);
         free_request(r);
@@ -175,6 +207,8 @@ static int push_admit(lua_State *L, void *arg)
     return 2;
 }
 
+static void collect(struct sl_handle *h);
+
 static bool make_handle(struct request *r)
 {
     struct sl_handle *h = sl_handle_new(r->conn->of->server.script, SL_HANDLE_REQ);
@@ -184,8 +218,7 @@ static bool make_handle(struct request *r)
     h->ex = r->ex;
     h->peer = r->ex->peer;
     h->ctx_ref = LUA_NOREF;
-    h->has_body = true;
-    h->body = sl_buf_str(&r->body);
+    h->owner = r;
     r->handle = h;
     return true;
 }
@@ -196,10 +229,6 @@ static void run(struct request *r, int (*push)(lua_State *, void *),
     struct sl_task_opts opts = {SL_CONTEXT_HANDLER, "http server", on_end, r};
     struct sl_task *task;
 
-    if (r->conn->of->server.listener == NULL || !make_handle(r)) {
-        sl_exchange_fail(r->ex, 503);
-        return;
-    }
     r->is_running = r->conn->has_task = true;
     task = sl_task_run(r->conn->of->server.script, &opts, push, r);
     if (task == NULL)
@@ -211,10 +240,16 @@ static void run(struct request *r, int (*push)(lua_State *, void *),
 
 static void run_handler(struct request *r)
 {
+    if (r->conn->of->server.listener == NULL || !make_handle(r)) {
+        sl_exchange_fail(r->ex, 503);
+        return;
+    }
+    r->handle->has_body = r->ex->request_ended;
+    r->handle->collect = collect;
     run(r, push_handler, on_handler_end);
 }
 
-/* nil: the body may come. Anything else is the answer, as from the handler. */
+/* nil: the handler is asked. Anything else is the answer, as from the handler. */
 static void on_admit_end(struct sl_task *task, enum sl_task_end end)
 {
     struct request *r = sl_task_user(task);
@@ -222,45 +257,90 @@ static void on_admit_end(struct sl_task *task, enum sl_task_end end)
     struct sl_err err;
 
     if (end != SL_TASK_RETURNED || r->ex == NULL ||
-        sl_verb_read(task, &r->ex->arena, ANSWERS, &v, &err) < 0 || v.kind != SL_VERDICT_NONE) {
+        sl_verb_read(task, r->handle, ANSWERS, &v, &err) < 0 || v.kind != SL_VERDICT_NONE) {
         on_handler_end(task, end);
         return;
     }
     r->is_running = r->conn->has_task = false;
     r->task = NULL;
-    sl_handle_end(r->handle);
-    r->handle = NULL;
-    sl_exchange_read(r->ex, true);
+    end_handle(r);
+    run_handler(r);
 }
+
+static void run_admit(struct request *r)
+{
+    if (!make_handle(r)) {
+        sl_exchange_fail(r->ex, 503);
+        return;
+    }
+    r->handle->has_body = true; /* an empty one: nothing was read yet */
+    run(r, push_admit, on_admit_end);
+}
+
+/* --- its body, whole --- */
 
 /* 0, or the status with which these bytes are refused. Clients that each send a body of the largest
    size must not use up the memory together. */
 static int refuse_body(const struct request *r, size_t len)
 {
     const struct http_server *s = r->conn->of;
+    uint64_t length = r->ex->req.content_length;
 
-    if (sl_buf_len(&r->body) + len > s->max_body)
+    if (sl_buf_len(&r->body) + len > s->max_body ||
+        (length != SL_LENGTH_UNKNOWN && length > s->max_body))
         return 413;
     return s->held + len > SL_MAX(s->max_body, MAX_BODY) * BODIES ? 503 : 0;
+}
+
+/* Outside of Lua. */
+static void refuse(void *user)
+{
+    struct request *r = user;
+
+    r->is_collecting = false;
+    drop_body(r);
+    if (r->task != NULL)
+        sl_task_cancel(r->task);
+}
+
+static void collect(struct sl_handle *h)
+{
+    struct request *r = h->owner;
+
+    r->is_collecting = true;
+    r->refusal = refuse_body(r, 0);
+    if (r->refusal != 0)
+        sl_loop_soon(r->ex->loop, &r->soon, refuse, r);
+    else
+        sl_exchange_read(r->ex, true);
+}
+
+static void take_body(struct request *r, const uint8_t *bytes, size_t len, bool fin)
+{
+    r->refusal = refuse_body(r, len);
+    if (r->refusal != 0) {
+        sl_exchange_read(r->ex, false);
+        sl_loop_soon(r->ex->loop, &r->soon, refuse, r);
+        r->is_collecting = false;
+        return;
+    }
+    sl_buf_append(&r->body, bytes, len);
+    r->conn->of->held += len;
+    if (!fin)
+        return;
+    r->is_collecting = false;
+    r->handle->body = sl_buf_str(&r->body);
+    sl_handle_got_body(r->handle);
 }
 
 static void on_body(struct sl_exchange *ex, const uint8_t *bytes, size_t len, bool fin)
 {
     struct request *r = ex->user;
-    int status = refuse_body(r, len);
 
-    if (ex->has_responded)
-        return;
-    if (status != 0) {
-        sl_exchange_read(ex, false);
-        drop_body(r);
-        sl_exchange_fail(ex, status);
-        return;
-    }
-    sl_buf_append(&r->body, bytes, len);
-    r->conn->of->held += len;
-    if (fin)
-        run_handler(r);
+    if (r->is_collecting)
+        take_body(r, bytes, len, fin);
+    else if (r->handle != NULL && r->handle->in != NULL)
+        sl_intake_arrived(r->handle->in, bytes, len, fin);
 }
 
 static void on_written(struct sl_exchange *ex SL_UNUSED)
@@ -294,15 +374,10 @@ static void on_request(struct sl_exchange *ex)
     r->ex = ex;
     ex->handler = &handler;
     ex->user = r;
-    if (ex->request_ended)
-        run_handler(r);
-    else if (ex->req.content_length != SL_LENGTH_UNKNOWN &&
-             ex->req.content_length > c->of->max_body)
-        sl_exchange_fail(ex, 413);
-    else if (c->of->admit != LUA_NOREF)
-        run(r, push_admit, on_admit_end);
+    if (!ex->request_ended && c->of->admit != LUA_NOREF)
+        run_admit(r);
     else
-        sl_exchange_read(ex, true);
+        run_handler(r);
 }
 
 /* --- connections --- */
@@ -413,5 +488,6 @@ void sl_bind_serve(lua_State *L)
 {
     static const struct luaL_Reg functions[] = {{"serve", serve}, {NULL, NULL}};
 
+    sl_bind_outlet(L);
     sl_bind_functions(L, functions);
 }

@@ -1,3 +1,4 @@
+#include "script/intake.h"
 #include "script/internal.h"
 
 /*
@@ -90,6 +91,9 @@ void sl_handle_end(struct sl_handle *h)
     struct sl_handle_slot *slot = slot_at(t, h->index);
 
     sl_assert(slot->h == h);
+    sl_intake_free(h->in);
+    if (h->body_task != NULL)
+        sl_task_fail_later(h->body_task, "aborted");
     if (h->ctx_ref != LUA_NOREF)
         luaL_unref(s->L, LUA_REGISTRYINDEX, h->ctx_ref);
     slot->last_kind = h->kind;
@@ -113,6 +117,8 @@ void sl_handles_clear(struct sl_script *s)
 
         if (h != NULL && h->slot != NULL)
             h->slot->script = NULL;
+        if (h != NULL)
+            sl_intake_free(h->in);
         sl_free(h);
     }
     for (uint32_t i = 0; i < t->n_slots; i += CHUNK_LEN)

@@ -26,6 +26,7 @@
 #include "proxy/hooks.h"
 #include "script/state.h"
 
+struct sl_intake;
 struct sl_task;
 
 enum sl_handle_kind {
@@ -65,15 +66,25 @@ struct sl_handle {
     bool is_editable; /* REQ: the head has not been sent on: set_header has an effect */
     size_t n_edited;  /* bytes that the script wrote into the arena */
     int ctx_ref;      /* REQ: the table of req:ctx(), LUA_NOREF when unused */
-    /* REQ of a script server: the whole body, which req:body() returns without waiting. */
-    bool has_body;
-    struct sl_str body;
+    /* REQ: the body, which is had whole or in pieces. */
+    struct sl_intake *in; /* what req:read() reads; NULL: nobody has asked yet */
+    bool is_body_asked;   /* by req:body() */
+    bool has_body;        /* `body` is there, whole */
+    struct sl_str body;   /* of a script server */
+    size_t body_max;      /* that body_task takes */
+    /* A script server's: begins to collect; sl_handle_got_body() follows. NULL: it cannot be had.
+     */
+    void (*collect)(struct sl_handle *h);
+    void *owner; /* of `collect` */
 };
 
 /* The other fields are zero. NULL when SL_HANDLE_MAX objects of this script live already. */
 struct sl_handle *sl_handle_new(struct sl_script *s, enum sl_handle_kind kind);
-/* Makes every copy of the handle stale and lets go of the ctx table; does not touch h->task. */
+/* Makes every copy of the handle stale and lets go of the ctx table; does not touch h->task. Tasks
+ * that wait for the body hear "aborted" at the end of the turn. */
 void sl_handle_end(struct sl_handle *h);
+/* h->body is complete: h->body_task goes on. May run Lua. */
+void sl_handle_got_body(struct sl_handle *h);
 enum { SL_HANDLE_MAX = 1 << 17 };
 
 /* Allocates nothing, does not throw; needs one free stack place. */

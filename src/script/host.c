@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include "base/log.h"
+#include "script/intake.h"
 #include "script/internal.h"
 
 /*
@@ -14,7 +15,7 @@ enum {
     AFTER_CONNECT = SL_VERB_DENY,
     AFTER_HELLO = SL_VERB_DENY | SL_VERB_CERT | SL_VERB_PASSTHROUGH,
     AFTER_REQUEST = SL_VERB_DENY | SL_VERB_REPLY | SL_VERB_REDIRECT | SL_VERB_ROUTE |
-                    SL_VERB_TARGET | SL_VERB_WEBSOCKET,
+                    SL_VERB_TARGET | SL_VERB_SERVE,
     AFTER_RESPONSE = SL_VERB_REPLY, /* and on_failure */
     AFTER_EDGE = SL_VERB_DENY,
     AFTER_STREAM = SL_VERB_DENY | SL_VERB_TARGET,
@@ -43,11 +44,10 @@ static unsigned verbs_after(enum sl_context context)
 static void take_verdict(struct sl_handle *h, struct sl_task *t, enum sl_task_end how,
                          struct sl_verdict *v)
 {
-    struct sl_arena *arena = h->ex != NULL ? &h->ex->arena : &h->script->conn_arena;
     struct sl_err err;
 
     if (how == SL_TASK_RETURNED) {
-        if (sl_verb_read(t, arena, verbs_after(sl_task_context(t)), v, &err) < 0)
+        if (sl_verb_read(t, h, verbs_after(sl_task_context(t)), v, &err) < 0)
             sl_report(h->script, sl_context_name(sl_task_context(t)), err.text, NULL);
         return;
     }
@@ -74,6 +74,8 @@ static void on_hook_end(struct sl_task *t, enum sl_task_end how)
     h->task = NULL;
     h->verdict = NULL;
     h->is_editable = false;
+    sl_intake_free(h->in);
+    h->in = NULL;
     if (h->hello != NULL)
         drop_hello(h);
     if (v == &later)
@@ -286,11 +288,8 @@ static void forget(void *host, struct sl_hook_slot *slot)
         sl_task_detach(t);
         sl_task_cancel(t);
     }
-    t = h->body_task; /* of a task beside the hook */
     sl_free(h->hello_copy);
     sl_handle_end(h);
-    if (t != NULL)
-        sl_task_resume_error(t, "aborted");
 }
 
 /* --- tables as arguments --- */

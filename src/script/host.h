@@ -9,6 +9,7 @@
 #define SL_SCRIPT_HOST_H
 
 #include "proxy/hooks.h"
+#include "script/handle.h"
 #include "script/state.h"
 #include "script/task.h"
 
@@ -21,14 +22,15 @@ enum {
     SL_VERB_TARGET = 1 << SL_VERDICT_TARGET,
     SL_VERB_CERT = 1 << SL_VERDICT_CERT,
     SL_VERB_PASSTHROUGH = 1 << SL_VERDICT_PASSTHROUGH,
-    SL_VERB_WEBSOCKET = 1 << SL_VERDICT_SERVE,
+    SL_VERB_SERVE = 1 << SL_VERDICT_SERVE, /* a WebSocket, or a reply with a body function */
 };
 
 /* For on_end of a task that returned: reads its first result (nil: SL_VERDICT_NONE) into `v`, with
-   every string copied into `arena`. Only the verbs in `allowed` are taken. 0, or SL_E_SCRIPT with a
-   sentence that begins at the verb ("reply.headers: a value holds a line break"); a certificate
-   that cannot be parsed is SL_E_CONFIG. */
-int sl_verb_read(struct sl_task *t, struct sl_arena *arena, unsigned allowed, struct sl_verdict *v,
+   every string copied into the arena of the exchange of `h` (of the script, for connections). A
+   verb that serves takes over the body that `h` reads. Only the verbs in `allowed` are taken. 0, or
+   SL_E_SCRIPT with a sentence that begins at the verb ("reply.headers: a value holds a line
+   break"); a certificate that cannot be parsed is SL_E_CONFIG. */
+int sl_verb_read(struct sl_task *t, struct sl_handle *h, unsigned allowed, struct sl_verdict *v,
                  struct sl_err *err);
 
 #endif

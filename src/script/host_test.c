@@ -13,6 +13,14 @@ void sl_hook_collect_body(struct sl_hook_slot *slot, size_t max,
     body_max = max;
 }
 
+void sl_hook_stream_body(struct sl_hook_slot *slot,
+                         void (*on_bytes)(struct sl_hook_slot *slot, const uint8_t *bytes,
+                                          size_t len, bool fin))
+{
+    (void)slot;
+    (void)on_bytes;
+}
+
 /* Runs on_request with this body on the usual request; the script and the exchange are left for
  * looking at. */
 static struct sl_script *script;
@@ -165,9 +173,14 @@ static void test_verbs(void)
     sl_check_str(test_header(&v.headers, "x-a"), SL_STR("b"));
     done();
 
-    sl_check(run("return { verb = 'reply', status = 200, headers = { ['set-cookie'] = { 'a', 'b' "
-                 "}, n = 5 } }") == 0);
+    sl_check(run("return { verb = 'reply', status = 200, headers = { { 'set-cookie', 'a' }, "
+                 "{ 'set-cookie', 'b' }, { 'n', 5 } } }") == 0);
     sl_check(v.kind == SL_VERDICT_REPLY && v.headers.n == 3);
+    sl_check_str(v.headers.at[1].value, SL_STR("b"));
+    done();
+
+    sl_check(run("return sluice.reply(200, function() end, { ['content-length'] = '5' })") == 0);
+    sl_check(v.kind == SL_VERDICT_SERVE && v.status == 200 && v.content_length == 5);
     done();
 
     sl_check(run("return sluice.target('10.0.0.7', 3000, { tls = true, verify = false })") == 0);
@@ -195,6 +208,11 @@ static void test_bad_verbs(void)
         "return { verb = 'reply', headers = { ['x\\n'] = 'a' } }",
         "return { verb = 'reply', headers = { [1] = 'a' } }",
         "return { verb = 'reply', headers = { x = { {} } } }",
+        "return { verb = 'reply', headers = { { 'x' } } }",
+        "return { verb = 'reply', headers = { { 'x', {} } } }",
+        "return { verb = 'reply', headers = { { 'x', 'a' }, 'y' } }",
+        "return { verb = 'reply', body = function() end, headers = { ['content-length'] = '-1' } }",
+        "return { verb = 'reply', body = function() end, headers = { te = 'x' } }",
         "return { verb = 'reply', headers = { ['content-length'] = '5' } }",
         "return { verb = 'redirect' }",
         "return { verb = 'redirect', location = 'a\\nb' }",

@@ -455,6 +455,15 @@ void sl_task_resume_error(struct sl_task *t, const char *text)
     sl_task_resume(t, push_error, (void *)text);
 }
 
+void sl_task_fail_later(struct sl_task *t, const char *text)
+{
+    struct sl_script *s = t->script;
+
+    s->busy++;
+    sl_task_resume_error(t, text);
+    s->busy--;
+}
+
 static int push_true(lua_State *L, void *arg)
 {
     (void)arg;

@@ -111,6 +111,9 @@ void sl_task_resume(struct sl_task *t, sl_push_fn *push, void *arg);
 /* sl_task_resume() with `nil, text` (copied); with `true`. */
 void sl_task_resume_error(struct sl_task *t, const char *text);
 void sl_task_resume_true(struct sl_task *t);
+/* sl_task_resume_error() that lets the task go on at the end of the turn, for callers in whose
+ * middle no Lua may run. */
+void sl_task_fail_later(struct sl_task *t, const char *text);
 
 /* Ends the task: its operation is cancelled and its coroutine dropped; on_end(CANCELLED) comes
    inside the call. A task that runs just now ends when it next waits or returns. */

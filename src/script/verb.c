@@ -1,6 +1,8 @@
 #include "script/host.h"
 
+#include "script/fields.h"
 #include "script/internal.h"
+#include "script/reply_serve.h"
 #include "script/ws_serve.h"
 #include "tls/cert.h"
 
@@ -8,10 +10,14 @@
    script is an error with a sentence; the constructors in lua/sluice/verbs.lua have caught most
    before, with file and line. */
 
+#define MAX_LENGTH (1ULL << 53) /* what a number of Lua can count */
+
 struct reading {
     struct sl_task *task;
+    struct sl_handle *handle;
     struct sl_arena *arena;
     unsigned allowed;
+    bool has_function; /* the body of the reply is one */
     struct sl_verdict *v;
 };
 
@@ -75,46 +81,35 @@ static bool take_bool(lua_State *L, const char *name, bool otherwise)
 
 /* --- headers of a reply --- */
 
-/* The name is at -2, a value on top. */
-static void add_header(lua_State *L, struct reading *r, const char *verb)
+/* The one header of those that frame a message which a script may know better than we do: how long
+ * the body of its function will be. */
+static void take_length(lua_State *L, struct reading *r, struct sl_str value)
 {
-    struct sl_str name, value;
+    if (sl_str_to_u64(value, MAX_LENGTH, &r->v->content_length) < 0)
+        luaL_error(L, "reply.headers: content-length %s is not a number", value.p);
+}
 
-    if (lua_type(L, -2) != LUA_TSTRING)
-        luaL_error(L, "%s.headers: a %s is not a name", verb, luaL_typename(L, -2));
-    if (!lua_isstring(L, -1))
-        luaL_error(L, "%s.headers: the value of %s is a %s, not a string", verb,
-                   lua_tostring(L, -2), luaL_typename(L, -1));
-    name.p = lua_tolstring(L, -2, &name.len);
-    value = copy_value(L, r, -1);
+static void add_header(lua_State *L, struct sl_str name, struct sl_str value, void *user)
+{
+    struct reading *r = user;
+    enum sl_header_id id = sl_header_id(name);
+
+    if (id == SL_H_CONTENT_LENGTH && r->has_function) {
+        take_length(L, r, value);
+        return;
+    }
     sl_check_header(L, name, value);
-    if (sl_header_id(name) == SL_H_CONTENT_TYPE)
+    value = sl_arena_dup(r->arena, value);
+    if (id == SL_H_CONTENT_TYPE)
         r->v->content_type = value;
     else
         sl_headers_add(&r->v->headers, r->arena, sl_arena_dup(r->arena, name), value);
 }
 
-static void take_headers(lua_State *L, struct reading *r, const char *verb)
+static void take_headers(lua_State *L, struct reading *r)
 {
     lua_getfield(L, 1, "headers");
-    if (lua_isnil(L, -1)) {
-        lua_pop(L, 1);
-        return;
-    }
-    if (!lua_istable(L, -1))
-        luaL_error(L, "%s.headers: a table expected, got a %s", verb, luaL_typename(L, -1));
-    for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) {
-        if (!lua_istable(L, -1)) {
-            add_header(L, r, verb);
-            continue;
-        }
-        for (int i = 1; i <= (int)lua_objlen(L, -1); i++) {
-            lua_pushvalue(L, -2);
-            lua_rawgeti(L, -2, i);
-            add_header(L, r, verb);
-            lua_pop(L, 2);
-        }
-    }
+    sl_fields_each(L, "reply.headers", add_header, r);
     lua_pop(L, 1);
 }
 
@@ -129,8 +124,19 @@ static void read_deny(lua_State *L, struct reading *r)
 static void read_reply(lua_State *L, struct reading *r)
 {
     r->v->status = take_int(L, "reply", "status", 200, 599, 200);
-    r->v->text = take_text(L, r, "reply", "body");
-    take_headers(L, r, "reply");
+    r->v->content_length = SL_LENGTH_UNKNOWN;
+    lua_getfield(L, 1, "body");
+    r->has_function = lua_isfunction(L, -1);
+    lua_pop(L, 1);
+    if (!r->has_function)
+        r->v->text = take_text(L, r, "reply", "body");
+    else if ((r->allowed & SL_VERB_SERVE) == 0)
+        luaL_error(L, "reply.body: a string expected, since nothing can wait here for a function");
+    take_headers(L, r);
+    if (!r->has_function)
+        return;
+    lua_getfield(L, 1, "body");
+    sl_reply_verb_make(L, r->handle, r->v);
 }
 
 static void read_redirect(lua_State *L, struct reading *r)
@@ -169,6 +175,7 @@ static void read_cert(lua_State *L, struct reading *r)
 static void read_websocket(lua_State *L, struct reading *r)
 {
     sl_ws_verb_read(L, r->arena, r->v);
+    r->v->status = 101;
 }
 
 static void read_nothing(lua_State *L, struct reading *r)
@@ -243,10 +250,11 @@ static void read_verb(lua_State *L, void *arg)
     read_table(L, r);
 }
 
-int sl_verb_read(struct sl_task *t, struct sl_arena *arena, unsigned allowed, struct sl_verdict *v,
+int sl_verb_read(struct sl_task *t, struct sl_handle *h, unsigned allowed, struct sl_verdict *v,
                  struct sl_err *err)
 {
-    struct reading r = {t, arena, allowed, v};
+    struct sl_arena *arena = h->ex != NULL ? &h->ex->arena : &h->script->conn_arena;
+    struct reading r = {.task = t, .handle = h, .arena = arena, .allowed = allowed, .v = v};
     int rc;
 
     *v = (struct sl_verdict){0};

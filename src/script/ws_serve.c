@@ -1,6 +1,8 @@
 #include "script/ws_serve.h"
 
 #include "http/ws_handshake.h"
+#include "script/fields.h"
+#include "script/internal.h"
 #include "script/library.h"
 
 struct sl_ws_serving {
@@ -14,7 +16,7 @@ struct sl_ws_serving {
     bool has_channel; /* the socket may be fed */
     bool is_starting; /* the head of the answer is still on its way */
     bool is_running;  /* the task */
-    void (*on_gone)(void *user);
+    void (*on_gone)(void *user, int status, const char *error);
     void *user;
 };
 
@@ -30,7 +32,7 @@ static void free_if_over(struct sl_ws_serving *v)
 static void lose_exchange(struct sl_ws_serving *v)
 {
     v->ex = NULL;
-    v->on_gone(v->user);
+    v->on_gone(v->user, 101, NULL);
 }
 
 static void abort_exchange(struct sl_ws_serving *v)
@@ -185,6 +187,7 @@ static void take_exchange(struct sl_ws_serving *v, struct sl_exchange *ex,
     v->ex = ex;
     ex->handler = &handler;
     ex->user = v;
+    res.headers = verb->headers;
     sl_ws_answer(&res, &ex->arena, &ex->req, verb->protocols, &v->protocol);
     sl_exchange_respond(ex, &res);
     v->is_starting = true;
@@ -193,7 +196,7 @@ static void take_exchange(struct sl_ws_serving *v, struct sl_exchange *ex,
 }
 
 int sl_ws_serve(struct sl_ws_serving **out, struct sl_exchange *ex, const struct sl_ws_verb *verb,
-                void (*on_gone)(void *user), void *user)
+                void (*on_gone)(void *user, int status, const char *error), void *user)
 {
     int status = sl_ws_check_request(&ex->req);
     struct sl_ws_serving *v;
@@ -217,20 +220,43 @@ int sl_ws_serve(struct sl_ws_serving **out, struct sl_exchange *ex, const struct
 
 /* --- the verb --- */
 
-static int serve(void *serving, struct sl_exchange *ex, void (*on_gone)(void *user), void *user)
+static int serve(void *serving, struct sl_exchange *ex,
+                 void (*on_gone)(void *user, int status, const char *error), void *user)
 {
     struct sl_ws_serving *v;
 
     return sl_ws_serve(&v, ex, serving, on_gone, user);
 }
 
+/* The handshake is ours to write. */
+static bool is_handshake(struct sl_str name)
+{
+    struct sl_str prefix = SL_STR("sec-websocket-");
+
+    return name.len >= prefix.len && sl_str_ieq(sl_str(name.p, prefix.len), prefix);
+}
+
+static void add_header(lua_State *L, struct sl_str name, struct sl_str value, void *user)
+{
+    struct sl_ws_verb *verb = user;
+
+    sl_check_header(L, name, value);
+    if (is_handshake(name))
+        luaL_error(L, "websocket.headers: %s cannot be set, it follows from the request", name.p);
+    sl_headers_add(&verb->headers, verb->arena, sl_arena_dup(verb->arena, name),
+                   sl_arena_dup(verb->arena, value));
+}
+
 void sl_ws_verb_read(lua_State *L, struct sl_arena *arena, struct sl_verdict *v)
 {
     struct sl_ws_verb *verb = sl_arena_alloc(arena, sizeof(*verb));
 
-    *verb = (struct sl_ws_verb){.script = sl_script_of(L)};
+    *verb = (struct sl_ws_verb){.script = sl_script_of(L), .arena = arena};
     sl_websock_read_opts(L, 1, false, &verb->opts);
     verb->protocols = sl_arena_dup(arena, sl_websock_push_protocols(L, 1));
+    lua_getfield(L, 1, "headers");
+    sl_fields_each(L, "websocket.headers", add_header, verb);
+    lua_pop(L, 1);
     sl_opt_function(L, 1, "fn");
     verb->fn = luaL_ref(L, LUA_REGISTRYINDEX);
     v->serve = serve;

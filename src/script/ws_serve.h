@@ -22,17 +22,19 @@ struct sl_ws_verb {
     int fn; /* in the registry: sl_ws_serve() lets go of it */
     struct sl_ws_opts opts;
     struct sl_str protocols;
+    struct sl_arena *arena;
+    struct sl_headers headers; /* of the answer, beside those of the handshake */
 };
 
 /* Reads the verb at index 1, which is one of this kind, into `v` (SL_VERDICT_SERVE; v->serving is a
  * struct sl_ws_verb in the arena). Throws. */
 void sl_ws_verb_read(lua_State *L, struct sl_arena *arena, struct sl_verdict *v);
-/* Takes over the exchange, stores itself in `*out` and returns 0; on_gone(user) comes once the
+/* Takes over the exchange, stores itself in `*out` and returns 0; on_gone() comes once the
    exchange has ended, maybe inside the call. An exchange that does not ask for a WebSocket is
    answered and stays with its handler: then the status is returned, `*out` is untouched and on_gone
    does not come. */
 int sl_ws_serve(struct sl_ws_serving **out, struct sl_exchange *ex, const struct sl_ws_verb *verb,
-                void (*on_gone)(void *user), void *user);
+                void (*on_gone)(void *user, int status, const char *error), void *user);
 /* The server closes. False when no task is at work any more that could be told. */
 bool sl_ws_serving_leave(struct sl_ws_serving *v);
 

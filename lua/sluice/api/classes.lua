@@ -16,6 +16,8 @@ return {
   { prefix = "sock", name = "sluice.Sock", doc = "A TCP, TLS or Unix connection." },
   { prefix = "ws", name = "sluice.WebSocket", doc = "A WebSocket." },
   { prefix = "dict", name = "sluice.Dict", doc = "A dictionary that all workers share." },
+  { prefix = "out", name = "sluice.Out",
+    doc = "What a body function writes to, until it returns." },
   { prefix = "subscription", name = "sluice.Subscription",
     doc = "A subscription to a topic of the bus." },
   { prefix = "key", name = "sluice.Key", doc = "An asymmetric key, private or public." },

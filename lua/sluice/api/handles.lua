@@ -59,6 +59,13 @@ return {
     where = head, returns = { { "string|nil" }, { "string|nil", '"too large" or "aborted"' } },
     doc = "The whole body, which is still forwarded afterwards. To be had until on_request has "
       .. "decided." },
+  { name = "req:read", args = { { "max?", "integer", "bytes, default 64 KiB" } }, waits = true,
+    where = head, returns = { { "string|nil", "nil at the end" },
+      { "string|nil", 'why there is none: "aborted", …' } },
+    doc = "The next piece of the body, as it comes: the client sends no faster than it is read. To "
+      .. "be had until the request is decided; what is left of it can be read with out:read() of a "
+      .. "body function. A request that was read so cannot be forwarded any more (500), and its "
+      .. "body cannot be had with req:body()." },
   { name = "req:hash", args = { { "text", "string" } }, returns = { { "integer" } },
     doc = "32 bits that are the same on every worker and after every restart: for splitting "
       .. "traffic. Not for secrets." },

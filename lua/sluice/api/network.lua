@@ -16,9 +16,16 @@ return {
     .. "handler: fun(req: sluice.Request): sluice.Verb}" } },
     returns = { { "sluice.Server|nil" }, failure },
     doc = "An HTTP server. The handler runs as a task, may wait, and returns reply, redirect or "
-      .. "deny; if it throws, the client gets 500. port 0: a free one. max_body: 16 MiB. admit: "
-      .. "asked about requests that bring a body before a byte of it is read; nil lets it come, "
-      .. "a verb is the answer." },
+      .. "deny; if it throws, the client gets 500. port 0: a free one. max_body: 16 MiB, of "
+      .. "what req:body() gives: more is 413. admit: asked about requests that bring a body before "
+      .. "the handler is; nil lets it be asked, a verb is the answer." },
+  { name = "out:write", args = { { "bytes", "string" } }, waits = true,
+    returns = { { "true|nil" }, { "string|nil", '"closed", …' } },
+    doc = "Writes the next piece of a body. Waits while the peer does not take what was written "
+      .. "before. More than the content-length throws. One task at a time." },
+  { name = "out:read", args = { { "max?", "integer", "bytes, default 64 KiB" } }, waits = true,
+    returns = { { "string|nil", "nil at the end" }, { "string|nil", 'why there is none' } },
+    doc = "In the body function of a reply: the next piece of the request body." },
   { name = "server:port", args = {}, returns = { { "integer|nil" } },
     doc = "The port; nil on a Unix socket." },
   { name = "server:close", args = {}, returns = {}, doc = "Closes the server." },

@@ -5,8 +5,9 @@
 local bus = require "sluice.testing.bus"
 local crypto = require "sluice.testing.crypto"
 local event = require "sluice.testing.event"
-local handles = require "sluice.testing.handles"
+local exec = require "sluice.testing.exec"
 local json = require "sluice.testing.json"
+local fetch = require "sluice.testing.fetch"
 local tunnel = require "sluice.testing.tunnel"
 local websocket = require "sluice.testing.websocket"
 local world = require "sluice.testing.world"
@@ -76,44 +77,7 @@ function core.serve(options)
   return listen(options)
 end
 
-local function lower_names(headers)
-  local lower = {}
-  for name, value in pairs(headers or {}) do
-    lower[name:lower()] = value
-  end
-  return lower
-end
-
---- What the verb of a handler looks like to the client.
-local function answer(verb)
-  if type(verb) ~= "table" then
-    return { status = 500, headers = {}, body = "" }
-  end
-  local headers = lower_names(verb.headers)
-  headers.location = verb.location
-  return { status = verb.status, headers = headers, body = verb.body or "" }
-end
-
-function core.fetch(url, options)
-  options = options or {}
-  local scheme, authority, path = url:match("^(https?)://([^/]+)(.*)$")
-  assert(scheme, "fetch: not an http or https URL: " .. tostring(url))
-  local server = world.servers[options.unix or authority:gsub("^localhost", "127.0.0.1")]
-  if not server then
-    return nil, "connection refused"
-  end
-  local headers = lower_names(options.headers)
-  headers.cookie = options.cookie
-  return answer(server._options.handler(handles.request {
-    method = options.method or "GET",
-    host = authority:gsub(":%d+$", ""),
-    path = path ~= "" and path or "/",
-    headers = headers,
-    body = options.body or "",
-    scheme = scheme,
-    ip = "127.0.0.1",
-  }))
-end
+core.fetch = fetch
 
 function core.stun()
   return nil, "timed out"

@@ -3,6 +3,7 @@
 
 local bit = require "bit"
 local field = require "sluice.field"
+local stream = require "sluice.testing.stream"
 local suggest = require "sluice.suggest"
 
 local handles = {}
@@ -174,10 +175,25 @@ method("request", "cookie", function(self, name)
 end)
 
 method("request", "body", function(self, max)
+  if self._source then
+    misuse("req:body: the body is being read with req:read()")
+  end
+  if type(self._body) == "table" then
+    self._body = self._body:all() or ""
+  end
+  self._is_asked = true
   if #self._body > (max or 1048576) then
     return nil, "too large"
   end
   return self._body
+end)
+
+method("request", "read", function(self, max)
+  if self._is_asked then
+    misuse("req:read: the body was asked for with req:body()")
+  end
+  self._source = self._source or stream.pipe(self._body)
+  return self._source:read(max)
 end)
 
 -- FNV-1a: spreads well enough, and the same everywhere.
@@ -233,6 +249,7 @@ function handles.request(given)
     scheme = "https", version = "1.1", tls = "TLSv1.3", sni = false, query = false,
   }, given)
   request._headers = header_list(request._headers)
+  request._source, request._is_asked = false, false -- of the body: what req:read() reads
   if not request:header("host") and request._host then
     table.insert(request._headers, 1, { "host", request._host })
   end

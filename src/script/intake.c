@@ -1,0 +1,128 @@
+#include "script/intake.h"
+
+#include "base/buf.h"
+#include "base/mem.h"
+#include "script/bind.h"
+
+enum { READ_AHEAD = 64 * 1024, PIECE = 64 * 1024, MAX_PIECE = 16 * 1024 * 1024 };
+
+struct sl_intake {
+    struct sl_buf buf;
+    void (*flow)(void *user, bool on);
+    void *user;
+    struct sl_task *reader; /* NULL: nobody waits; else `buf` is empty */
+    size_t max;             /* that the reader takes */
+    int error;              /* 0: more may come */
+    bool is_wanted;         /* a read has begun it */
+    bool is_ended;
+};
+
+struct sl_intake *sl_intake_new(void (*flow)(void *user, bool on), void *user, bool is_ended)
+{
+    struct sl_intake *in = sl_zalloc(sizeof(*in));
+
+    in->flow = flow;
+    in->user = user;
+    in->is_ended = is_ended;
+    return in;
+}
+
+void sl_intake_free(struct sl_intake *in)
+{
+    if (in == NULL)
+        return;
+    if (in->reader != NULL)
+        sl_task_fail_later(in->reader, "aborted");
+    sl_buf_clear(&in->buf);
+    sl_free(in);
+}
+
+/* The one place that decides to let bytes come or not. */
+void sl_intake_update(struct sl_intake *in)
+{
+    if (in->is_wanted && !in->is_ended && in->error == 0)
+        in->flow(in->user, sl_buf_len(&in->buf) < READ_AHEAD);
+}
+
+static struct sl_task *take_reader(struct sl_intake *in)
+{
+    struct sl_task *task = in->reader;
+
+    in->reader = NULL;
+    return task;
+}
+
+static int push_piece(lua_State *L, void *arg)
+{
+    const struct sl_str *piece = arg;
+
+    if (piece->len > 0)
+        lua_pushlstring(L, piece->p, piece->len);
+    else
+        lua_pushnil(L); /* the end */
+    return 1;
+}
+
+void sl_intake_arrived(struct sl_intake *in, const uint8_t *bytes, size_t len, bool fin)
+{
+    struct sl_str piece =
+        sl_str((const char *)bytes, in->reader != NULL ? SL_MIN(len, in->max) : 0);
+
+    in->is_ended |= fin;
+    sl_buf_append(&in->buf, bytes + piece.len, len - piece.len);
+    sl_intake_update(in);
+    if (in->reader != NULL && (len > 0 || fin))
+        sl_task_resume(take_reader(in), push_piece, &piece);
+}
+
+static const char *text_of(int code)
+{
+    return code == SL_E_TIMEOUT ? "timed out" : sl_error_text(code);
+}
+
+void sl_intake_fail(struct sl_intake *in, int code)
+{
+    if (in->error == 0)
+        in->error = code;
+    if (in->reader != NULL)
+        sl_task_resume_error(take_reader(in), text_of(code));
+}
+
+static void cancel_read(void *op)
+{
+    take_reader(op);
+}
+
+static int push_ahead(lua_State *L, struct sl_intake *in, size_t max)
+{
+    size_t len = SL_MIN(sl_buf_len(&in->buf), max);
+
+    lua_pushlstring(L, (const char *)sl_buf_at(&in->buf), len);
+    sl_buf_consume(&in->buf, len);
+    if (sl_buf_len(&in->buf) == 0)
+        sl_buf_clear(&in->buf);
+    sl_intake_update(in);
+    return 1;
+}
+
+int sl_intake_read(lua_State *L, struct sl_intake *in, int arg, const char *what)
+{
+    size_t max = (size_t)sl_arg_opt_int(L, arg, 1, MAX_PIECE, PIECE);
+    struct sl_task *task = sl_task_must_wait(L, what);
+
+    if (in->reader != NULL)
+        return luaL_error(L, "%s: another task is reading", what);
+    if (sl_buf_len(&in->buf) > 0)
+        return push_ahead(L, in, max);
+    if (in->error != 0)
+        return sl_push_failure(L, text_of(in->error));
+    if (in->is_ended) {
+        lua_pushnil(L);
+        return 1;
+    }
+    in->is_wanted = true;
+    in->reader = task;
+    in->max = max;
+    sl_intake_update(in);
+    return sl_task_wait(task, cancel_read, in);
+}

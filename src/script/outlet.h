@@ -1,0 +1,60 @@
+/*
+ * The way of a body out of a script: the object `out` that a body function gets. out:write() waits
+ * for whoever takes the bytes; they go in slices of 64 KiB, so that deadlines of writing are about
+ * a slice and not about what a script happens to give at once. Counts them against the length that
+ * was announced.
+ *
+ * Knows nothing of where the bytes go. Embedded in its owner, who fills it with zeros, then ops,
+ * user and left; it must not move. One task writes at a time. One thread.
+ *
+ *     v->out = (struct sl_outlet){.ops = &ops, .user = v, .left = SL_LENGTH_UNKNOWN};
+ *     sl_outlet_push(L, &v->out);                 // an argument of the body function
+ *     …
+ *     sl_outlet_written(&v->out);                 // after a write that said SL_E_AGAIN
+ *     …
+ *     sl_outlet_close(&v->out);                   // the function has ended
+ *     if (sl_outlet_is_whole(&v->out)) …
+ */
+#ifndef SL_SCRIPT_OUTLET_H
+#define SL_SCRIPT_OUTLET_H
+
+#include <lua.h>
+#include "base/str.h"
+#include "http/message.h"
+
+struct sl_task;
+
+struct sl_outlet_ops {
+    /* Takes all bytes, or none of them means: let the head go. 0; SL_E_AGAIN: sl_outlet_written()
+     * will follow; else why it is broken. */
+    int (*write)(void *user, struct sl_str bytes);
+    /* out:read(), a waiting method. NULL: there is nothing to read. */
+    int (*read)(void *user, lua_State *L);
+};
+
+struct sl_outlet {
+    const struct sl_outlet_ops *ops;
+    void *user;
+    uint64_t left; /* bytes until the announced length, or SL_LENGTH_UNKNOWN */
+    /* its own */
+    struct sl_outlet **object; /* Lua's pointer to it; NULL: none, or collected */
+    struct sl_task *writer;    /* NULL: nobody waits */
+    struct sl_str rest;        /* what the writer has not got rid of; Lua holds the string */
+    bool is_blocked;           /* nothing can be written until sl_outlet_written() */
+    bool is_torn;              /* a string was left in the middle */
+    int error;                 /* of a write, 0: none */
+};
+
+/* The class. */
+void sl_bind_outlet(lua_State *L);
+/* Pushes the object. Throws when memory is out. */
+void sl_outlet_push(lua_State *L, struct sl_outlet *o);
+/* May run Lua: the last thing to do. */
+void sl_outlet_written(struct sl_outlet *o);
+/* Nothing can be written or read any more; a task that waits hears "closed" at the end of the
+ * turn. Before the owner goes. */
+void sl_outlet_close(struct sl_outlet *o);
+/* Everything was written that was promised. */
+bool sl_outlet_is_whole(const struct sl_outlet *o);
+
+#endif
