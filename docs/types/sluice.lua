@@ -861,4 +861,24 @@ function sluice.worker() end
 ---@param code? integer
 function sluice.exit(code) end
 
+sluice.takeover = {}
+
+---From now on another sluice of the same user, or of root, may take over through this Unix socket. A file that nobody listens on is replaced. One offer at a time: another path takes its place.
+---@param path string
+---@return true|nil
+---@return string|nil
+function sluice.takeover.offer(path) end
+
+---Takes the TCP ports of the sluice that offers there. sluice.routes.publish uses them in place of new ones, with the address that they have; the other one goes on meanwhile. nil, "nobody is there" when nobody offers.
+---@param path string
+---@param options? {timeout?: number} # 10 s
+---@return true|nil
+---@return string|nil
+function sluice.takeover.from(path, options) end
+
+---The routes are live here: the other one runs its stop(), closes its servers and ends, when it has answered what is open; ports that were not published are closed. true when its addresses are free, but for those of UDP ports, which are opened here when its process has ended.
+---@return true|nil
+---@return string|nil
+function sluice.takeover.done() end
+
 return sluice

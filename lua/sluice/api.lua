@@ -43,7 +43,7 @@ api.classes = require "sluice.api.classes"
 
 api.functions = {}
 for _, part in ipairs { "handles", "verbs", "tasks", "event", "network", "tunnel", "data",
-  "crypto", "process" } do
+  "crypto", "process", "takeover" } do
   for _, row in ipairs(require("sluice.api." .. part)) do
     api.functions[#api.functions + 1] = row
   end

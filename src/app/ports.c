@@ -24,22 +24,10 @@ static struct sl_port *find(const struct sl_ports *ports, uint16_t number, enum 
     return ports->n > 0 ? bsearch(&key, ports->at, ports->n, sizeof(key), compare) : NULL;
 }
 
-static void close_all(int *fds, unsigned n)
+static void add_none(struct sl_fds *fds, size_t n)
 {
-    for (unsigned i = 0; fds != NULL && i < n; i++) {
-        if (fds[i] >= 0)
-            close(fds[i]);
-    }
-    sl_free(fds);
-}
-
-static int *no_fds(unsigned n)
-{
-    int *fds = sl_alloc(n * sizeof(*fds));
-
-    for (unsigned i = 0; i < n; i++)
-        fds[i] = -1;
-    return fds;
+    while (fds->n < n)
+        sl_fds_add(fds, -1);
 }
 
 /* --- binding --- */
@@ -99,39 +87,57 @@ static void steer(int fd, unsigned n_workers)
     is_told = is_told || rc < 0;
 }
 
-static int duplicate(const int *from, int *to, unsigned n, struct sl_err *err)
+static int duplicate(const struct sl_fds *from, struct sl_fds *to, struct sl_err *err)
 {
-    for (unsigned i = 0; i < n; i++) {
-        if ((to[i] = fcntl(from[i], F_DUPFD_CLOEXEC, 0)) < 0)
+    for (size_t i = 0; i < from->n; i++) {
+        if (sl_fds_add_copy(to, from->at[i]) < 0)
             return sl_err_set(err, SL_E_LIMIT, "no file descriptor is left");
     }
     return 0;
 }
 
-/* A worker more joins the group of those that listen already. */
+/* Workers more join the group of those that listen already. */
+static int bind_more(struct sl_port_change *c, struct sl_err *err)
+{
+    int fd, rc = 0;
+
+    while (c->fds.n < c->n_after && (rc = bind_one(&fd, &c->port, true, err)) == 0)
+        sl_fds_add(&c->fds, fd);
+    return rc;
+}
+
 static int bind_group(struct sl_port_change *c, struct sl_err *err)
 {
     int rc = c->n_before > 0 ? 0 : probe(&c->port, err);
 
-    for (unsigned i = c->n_before; i < c->n_after && rc == 0; i++)
-        rc = bind_one(&c->fds[i], &c->port, true, err);
-    return rc;
+    add_none(&c->fds, c->n_before);
+    return rc < 0 ? rc : bind_more(c, err);
+}
+
+/* The sockets stay where they are bound, as those of every port that is open. They stay the table's
+ * until the change is made. */
+static int use_inherited(struct sl_port_change *c, const struct sl_inherited_port *from,
+                         struct sl_err *err)
+{
+    int rc = duplicate(&from->fds, &c->fds, err);
+
+    c->port.at = from->at;
+    return rc < 0 ? rc : bind_more(c, err);
 }
 
 /* `closing`: the group as it is in the table still, or NULL. */
 static int bind_quic(struct sl_port_change *c, const struct sl_port *closing, struct sl_err *err)
 {
-    unsigned n = c->n_after;
     int rc;
 
     if (closing != NULL)
-        return duplicate(closing->fds, c->fds, n, err);
+        return duplicate(&closing->fds, &c->fds, err);
     if ((rc = bind_group(c, err)) < 0)
         return rc;
-    steer(c->fds[0], n);
+    steer(c->fds.at[0], c->n_after);
     c->port.fds = c->fds;
-    c->fds = no_fds(n);
-    return duplicate(c->port.fds, c->fds, n, err);
+    c->fds = (struct sl_fds){0};
+    return duplicate(&c->port.fds, &c->fds, err);
 }
 
 /* --- planning --- */
@@ -232,10 +238,36 @@ static struct sl_port_change *append(const struct plan *p, uint16_t number, enum
     return c;
 }
 
-static void close_change(struct sl_port_change *c, unsigned n_workers)
+static void close_change(struct sl_port_change *c)
 {
-    close_all(c->fds, n_workers);
-    close_all(c->port.fds, n_workers);
+    sl_fds_clear(&c->fds);
+    sl_fds_clear(&c->port.fds);
+}
+
+static struct sl_inherited_port *find_inherited(const struct sl_ports *ports, uint16_t number)
+{
+    for (size_t i = 0; i < ports->n_inherited; i++) {
+        if (sl_addr_port(&ports->inherited[i].at) == number)
+            return &ports->inherited[i];
+    }
+    return NULL;
+}
+
+static int open_sockets(const struct plan *p, struct sl_port_change *c, struct sl_err *err)
+{
+    const struct sl_inherited_port *inherited = find_inherited(p->ports, c->port.number);
+
+    if (c->port.use == SL_PORT_QUIC)
+        return bind_quic(c, find(p->ports, c->port.number, SL_PORT_QUIC), err);
+    if (c->port.use == SL_PORT_TCP && c->n_before == 0 && inherited != NULL)
+        return use_inherited(c, inherited, err);
+    return bind_group(c, err);
+}
+
+/* Sockets for datagrams are not handed over, and free when whoever has them has ended. */
+static bool is_for_later(const struct plan *p, const struct sl_port_change *c, int rc)
+{
+    return p->ports->has_former && c->port.use != SL_PORT_TCP && rc == SL_E_IN_USE;
 }
 
 static void open_more(struct plan *p, const struct sl_port_info *info, enum sl_port_use use,
@@ -245,20 +277,22 @@ static void open_more(struct plan *p, const struct sl_port_info *info, enum sl_p
     size_t n_more = sockets_of(use, n_after - c->n_before);
     struct sl_err err;
     int rc = check_neighbour(p, info, use, &err);
+    bool is_later = false;
 
     c->n_after = n_after;
-    c->fds = no_fds(p->ports->n_workers);
     if (rc == 0)
         rc = check_room(p, n_more, &err);
-    if (rc == 0)
-        rc = use == SL_PORT_QUIC ? bind_quic(c, find(p->ports, info->port, use), &err)
-                                 : bind_group(c, &err);
+    if (rc == 0) {
+        rc = open_sockets(p, c, &err);
+        is_later = is_for_later(p, c, rc);
+    }
     if (rc == 0) {
         p->n_sockets += n_more;
         return;
     }
-    note_failure(p->change, &c->port, &err);
-    close_change(c, p->ports->n_workers);
+    if (!is_later)
+        note_failure(p->change, &c->port, &err);
+    close_change(c);
     p->change->n--;
 }
 
@@ -284,7 +318,7 @@ void sl_ports_plan(struct sl_ports_change *out, const struct sl_ports *ports,
     const struct sl_port_info *infos;
     size_t n = sl_snapshot_ports(snapshot, &infos);
 
-    *out = (struct sl_ports_change){.n_workers = ports->n_workers};
+    *out = (struct sl_ports_change){0};
     /* A socket that joins others gets visitors at once, who would be lost if the change were not
      * made: so the last step comes when all is well. */
     for (enum step step = STEP_NEW; step <= STEP_MORE && out->n_failed == 0; step++) {
@@ -309,7 +343,7 @@ static void log_port(const char *what, const struct sl_port *port)
 
 static void drop(struct sl_ports *ports, struct sl_port *port)
 {
-    close_all(port->fds, ports->n_workers);
+    sl_fds_clear(&port->fds);
     memmove(port, port + 1, (size_t)(ports->at + ports->n - port - 1) * sizeof(*port));
     ports->n--;
 }
@@ -324,13 +358,23 @@ static void commit_removed(struct sl_ports *ports, const struct sl_port_change *
         drop(ports, port);
 }
 
-static void commit_open(struct sl_port *port, struct sl_port_change *c)
+static void drop_inherited(struct sl_ports *ports, struct sl_inherited_port *port)
 {
+    sl_fds_clear(&port->fds);
+    *port = ports->inherited[--ports->n_inherited];
+}
+
+static void commit_open(struct sl_ports *ports, struct sl_port *port, struct sl_port_change *c)
+{
+    struct sl_inherited_port *inherited = find_inherited(ports, c->port.number);
+
     if (c->n_before == 0)
         log_port("listening", &c->port);
     port->n_open = c->n_after;
     port->n_held += port->use == SL_PORT_QUIC ? c->n_after : 0;
-    c->port.fds = NULL; /* the table's */
+    c->port.fds = (struct sl_fds){0}; /* the table's */
+    if (port->use == SL_PORT_TCP && inherited != NULL)
+        drop_inherited(ports, inherited);
 }
 
 void sl_ports_commit(struct sl_ports *ports, struct sl_ports_change *change)
@@ -352,7 +396,7 @@ void sl_ports_commit(struct sl_ports *ports, struct sl_ports_change *change)
             *port = c->port;
         }
         if (c->n_after > 0)
-            commit_open(port, c);
+            commit_open(ports, port, c);
     }
     ports->n = n; /* until here find() sees the old ones only, which are in order */
     qsort(ports->at, n, sizeof(*ports->at), compare);
@@ -370,9 +414,10 @@ void sl_ports_deliver(struct sl_ports_change *change, unsigned worker, struct sl
 
         if (c->n_after <= worker && worker < c->n_before)
             unlisten[c->port.use](proxy, c->port.number);
-        if (c->n_before <= worker && worker < c->n_after) {
-            listen[c->port.use](proxy, c->fds[worker], c->port.number);
-            c->fds[worker] = -1;
+        for (size_t at = worker; worker < c->n_after && at < c->fds.n; at += c->n_after) {
+            if (c->fds.at[at] >= 0)
+                listen[c->port.use](proxy, c->fds.at[at], c->port.number);
+            c->fds.at[at] = -1;
         }
     }
 }
@@ -380,10 +425,52 @@ void sl_ports_deliver(struct sl_ports_change *change, unsigned worker, struct sl
 void sl_ports_change_clear(struct sl_ports_change *change)
 {
     for (size_t i = 0; i < change->n; i++)
-        close_change(&change->at[i], change->n_workers);
+        close_change(&change->at[i]);
     sl_free(change->at);
     sl_free(change->failed);
-    *change = (struct sl_ports_change){.n_workers = change->n_workers};
+    *change = (struct sl_ports_change){0};
+}
+
+/* --- sockets that were handed over --- */
+
+static bool is_listening_tcp(int fd, struct sl_addr *at)
+{
+    int type = 0, listens = 0;
+    socklen_t len = sizeof(int), at_len = sizeof(*at);
+
+    return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0 && type == SOCK_STREAM &&
+           getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) == 0 && listens != 0 &&
+           getsockname(fd, &at->sa, &at_len) == 0 &&
+           (at->sa.sa_family == AF_INET || at->sa.sa_family == AF_INET6);
+}
+
+int sl_ports_inherit(struct sl_ports *ports, int fd)
+{
+    struct sl_inherited_port *port;
+    struct sl_addr at = {0};
+
+    if (!is_listening_tcp(fd, &at)) {
+        close(fd);
+        return SL_E_PROTOCOL;
+    }
+    port = find_inherited(ports, sl_addr_port(&at));
+    if (port == NULL) {
+        size_t n = ++ports->n_inherited;
+
+        ports->inherited = sl_realloc(ports->inherited, n * sizeof(*port));
+        port = &ports->inherited[n - 1];
+        *port = (struct sl_inherited_port){.at = at};
+    }
+    sl_fds_add(&port->fds, fd);
+    return 0;
+}
+
+void sl_ports_disinherit(struct sl_ports *ports)
+{
+    while (ports->n_inherited > 0)
+        drop_inherited(ports, &ports->inherited[0]);
+    sl_free(ports->inherited);
+    ports->inherited = NULL;
 }
 
 /* --- the end --- */
@@ -404,6 +491,7 @@ void sl_ports_released(struct sl_ports *ports, uint16_t number)
 void sl_ports_clear(struct sl_ports *ports)
 {
     for (size_t i = 0; i < ports->n; i++)
-        close_all(ports->at[i].fds, ports->n_workers);
+        sl_fds_clear(&ports->at[i].fds);
     sl_free(ports->at);
+    sl_ports_disinherit(ports);
 }

@@ -58,9 +58,9 @@ static void check_change(struct sl_ports_change *change, unsigned n_before, unsi
     sl_check(change->n == (n_before != n_after));
     if (change->n == 1) {
         sl_check(c->n_before == n_before && c->n_after == n_after);
-        for (unsigned i = 0; i < N_WORKERS && c->fds != NULL; i++)
-            sl_check((c->fds[i] >= 0) == (n_before <= i && i < n_after));
-        sl_check(n_after < n_before || c->fds != NULL);
+        sl_check(c->fds.n == (n_after > n_before ? n_after : 0));
+        for (unsigned i = 0; i < c->fds.n; i++)
+            sl_check((c->fds.at[i] >= 0) == (n_before <= i));
     }
     sl_ports_change_clear(change); /* as if the workers had closed them */
 }
@@ -166,12 +166,12 @@ static void a_worker_more_joins_the_others(void)
 
     sl_check(sl_addr_parse(&ports.bind_address, SL_STR("127.0.0.1"), 0) == 0);
     change = apply(&route);
-    first = dup(change.at[0].fds[0]); /* still listens when the others come */
+    first = dup(change.at[0].fds.at[0]); /* still listens when the others come */
     check_change(&change, 0, 1);
     ports.bind_address.sa.sa_family = AF_UNSPEC; /* is for ports that are opened from now on */
     route.tunnel = NULL;
     change = apply(&route);
-    sl_check(getsockname(change.at[0].fds[2], &at.sa, &len) == 0);
+    sl_check(getsockname(change.at[0].fds.at[2], &at.sa, &len) == 0);
     sl_check(strcmp(sl_addr_ip(&at, ip), "127.0.0.1") == 0);
     check_change(&change, 1, N_WORKERS);
     close(first);
@@ -194,7 +194,7 @@ static void quic_keeps_its_sockets(void)
     const struct test_route datagrams = {
         .ports = port_text, .protocol = SL_PROTOCOL_TCP, .transport = SL_TRANSPORT_UDP};
     struct sl_ports_change change = apply(&h3);
-    ino_t before = inode_of(change.at[0].fds[0]);
+    ino_t before = inode_of(change.at[0].fds.at[0]);
 
     check_change(&change, 0, N_WORKERS);
     change = apply(NULL);
@@ -203,7 +203,7 @@ static void quic_keeps_its_sockets(void)
     sl_check(change.n_failed == 1 && change.failed[0].use == SL_PORT_UDP);
     sl_ports_change_clear(&change);
     change = apply(&h3);
-    sl_check(inode_of(change.at[0].fds[0]) == before);
+    sl_check(inode_of(change.at[0].fds.at[0]) == before);
     check_change(&change, 0, N_WORKERS);
     change = apply(NULL);
     check_change(&change, N_WORKERS, 0);

@@ -231,14 +231,17 @@ static int apply_all(struct sl_runtime *rt, struct sl_settings *s, const struct 
 static void on_published_again(void *arg SL_UNUSED, const struct sl_published *result)
 {
     if (result->err != NULL)
-        sl_log_error("HTTP/3 cannot be switched on", sl_f_str("error", result->err->text));
+        sl_log_error("UDP ports of the routes cannot be opened",
+                     sl_f_str("error", result->err->text));
 }
 
-/* QUIC was switched on or off: its ports follow. */
-static void publish_again(struct sl_runtime *rt)
+void sl_publish_again(struct sl_runtime *rt)
 {
-    struct sl_snapshot *snapshot = sl_snapshot_ref(rt->snapshot);
+    struct sl_snapshot *snapshot;
 
+    if (rt->snapshot == NULL)
+        return;
+    snapshot = sl_snapshot_ref(rt->snapshot);
     sl_publish(rt, &snapshot, false, on_published_again, NULL);
 }
 
@@ -264,8 +267,8 @@ int sl_publish_settings(void *user, const struct sl_setting *rows, size_t n, str
     atomic_store(&rt->shared_settings, &next->settings.proxy);
     for (unsigned i = 0; i < rt->n_workers && rt->is_up; i++)
         sl_loop_post(rt->workers[i].loop, use_settings, &rt->workers[i]);
-    if (rt->snapshot != NULL && had_quic != has_quic(rt))
-        publish_again(rt);
+    if (had_quic != has_quic(rt))
+        sl_publish_again(rt); /* the ports of QUIC follow */
     return 0;
 }
 

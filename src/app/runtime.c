@@ -1,5 +1,6 @@
 #include "app/runtime.h"
 #include "app/supervisor.h"
+#include "app/takeover.h"
 #include "app/tunnels.h"
 
 #include <errno.h>
@@ -91,7 +92,8 @@ int sl_runtime_load(struct sl_runtime *rt, struct sl_script **out, struct sl_err
                      .stats = sl_runtime_stats,
                      .exit = exit_service,
                      /* a check has no worker for them */
-                     .tunnels = rt->opts->is_check ? NULL : &rt->tunnels->services},
+                     .tunnels = rt->opts->is_check ? NULL : &rt->tunnels->services,
+                     .takeover = sl_takeover_services(rt->takeover)},
     };
 
     return sl_script_load(out, &opts, err);
@@ -127,9 +129,12 @@ static void drain_workers(struct sl_runtime *rt)
 
 static void on_script_stopped(void *user, enum sl_script_end how, const char *message)
 {
+    struct sl_runtime *rt = user;
+
     (void)how;
     (void)message;
-    drain_workers(user);
+    drain_workers(rt);
+    sl_takeover_stopped(rt->takeover);
 }
 
 static void on_drain_timeout(struct sl_timer *t)
@@ -139,6 +144,13 @@ static void on_drain_timeout(struct sl_timer *t)
     sl_log_warn("connections are left after the drain timeout, closing them",
                 sl_f_int("drain_timeout_ms", rt->settings->drain_timeout));
     sl_runtime_exit(rt, 0);
+}
+
+void sl_runtime_drain(struct sl_runtime *rt)
+{
+    rt->is_draining = true;
+    sl_timer_set(&rt->drain_timer, rt->settings->drain_timeout);
+    sl_script_stop(rt->script, on_script_stopped, rt);
 }
 
 static void on_end_signal(struct sl_signal *s)
@@ -151,9 +163,7 @@ static void on_end_signal(struct sl_signal *s)
     }
     sl_log_info("ending: no new connections, open requests are finished",
                 sl_f_int("signal", s->number));
-    rt->is_draining = true;
-    sl_timer_set(&rt->drain_timer, rt->settings->drain_timeout);
-    sl_script_stop(rt->script, on_script_stopped, rt);
+    sl_runtime_drain(rt);
 }
 
 static void on_hangup(struct sl_signal *s)
@@ -274,6 +284,7 @@ static int set_up(struct sl_runtime *rt, struct sl_err *err)
     if ((rc = sl_loop_new(&rt->loop)) < 0)
         return sl_err_set(err, rc, "cannot make an event loop");
     rt->tunnels = sl_tunnels_new(rt);
+    rt->takeover = sl_takeover_new(rt);
     sl_timer_init(&rt->drain_timer, rt->loop, on_drain_timeout, rt);
     sl_timer_init(&rt->ready_timer, rt->loop, on_ready_timer, rt);
     sl_trim_start(&rt->trim, rt->loop, count_connections, rt);
@@ -308,6 +319,8 @@ static void tear_down(struct sl_runtime *rt)
         sl_worker_stop(&rt->workers[i]);
     if (rt->tunnels != NULL)
         sl_tunnels_stop(rt->tunnels);
+    if (rt->takeover != NULL)
+        sl_takeover_stop(rt->takeover);
     for (unsigned i = 0; i < rt->n_workers; i++)
         sl_worker_free(&rt->workers[i]);
     if (rt->loop == NULL)
@@ -329,6 +342,7 @@ static void tear_down(struct sl_runtime *rt)
         sl_tls_server_free(rt->tls);
     if (rt->quic_tls != NULL)
         sl_quic_tls_free(rt->quic_tls);
+    sl_takeover_free(rt->takeover);
     sl_free(rt->workers);
 }
 

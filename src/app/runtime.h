@@ -9,6 +9,7 @@
  * tunnels.c   edges and hubs
  * trim.c      memory back to the system after a rush
  * reload.c    a changed script in place of the running one
+ * takeover.c  sockets from one sluice to the next
  *
  * Threads: everything in struct sl_runtime belongs to the control thread but for what is atomic or
  * set before the workers start. What goes to a worker goes by sl_loop_post() to its loop, and comes
@@ -27,6 +28,7 @@
 
 struct sl_runtime;
 struct sl_tunnels;
+struct sl_takeover;
 
 struct sl_worker {
     struct sl_runtime *rt;
@@ -67,6 +69,8 @@ struct sl_runtime {
     struct sl_trim trim;
     struct sl_reload *reload;
     struct sl_tunnels *tunnels;
+    struct sl_takeover *takeover;
+    uint32_t drain_grace; /* ms; of sl_proxy_drain() */
     uint64_t started_ns;
     int ready_fd, exit_code;
     bool is_ready, is_draining, is_up, is_quic_missing;
@@ -79,6 +83,8 @@ int sl_runtime_run(int ready_fd, const struct sl_options *opts);
 /* runtime.c */
 void sl_runtime_ready(struct sl_runtime *rt);
 void sl_runtime_exit(struct sl_runtime *rt, int code);
+/* The end as a signal brings it: no new connections, open requests are finished. */
+void sl_runtime_drain(struct sl_runtime *rt);
 void sl_runtime_start_script(struct sl_runtime *rt);
 int sl_runtime_load(struct sl_runtime *rt, struct sl_script **out, struct sl_err *err);
 
@@ -98,6 +104,8 @@ void sl_runtime_stats(void *user, struct sl_script_stats *out);
 void sl_publish(void *user, struct sl_snapshot **snapshot, bool is_tolerant,
                 void (*done)(void *arg, const struct sl_published *result), void *arg);
 int sl_publish_settings(void *user, const struct sl_setting *rows, size_t n, struct sl_err *err);
+/* The routes that are live once more: for ports that can be had now, or are not wanted any more. */
+void sl_publish_again(struct sl_runtime *rt);
 /* For a worker: puts the reference back on the control thread, which has the time to free thousands
  * of routes. */
 void sl_publish_release(struct sl_runtime *rt, struct sl_snapshot *snapshot);

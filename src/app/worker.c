@@ -183,7 +183,7 @@ static void drain(void *arg)
 {
     struct sl_worker *w = arg;
 
-    sl_proxy_drain(w->proxy, on_drained, w);
+    sl_proxy_drain(w->proxy, w->rt->drain_grace, on_drained, w);
 }
 
 void sl_worker_drain(struct sl_worker *w)

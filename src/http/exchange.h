@@ -192,6 +192,9 @@ struct sl_http_service {
     /* The client goes on from another address, which was validated (QUIC). May be NULL. */
     void (*on_migrated)(const struct sl_peer *peer, const struct sl_addr *remote);
     struct sl_http_limits limits;
+    /* How long, in ms, a drained connection still takes a request that its client may have sent
+     * before it could know. 0: an idle one is closed at once. */
+    uint32_t drain_grace;
 };
 
 /* Takes the stream, which is ready. `peer` must live until on_closed. `first`: bytes already read.
@@ -203,8 +206,9 @@ struct sl_http_conn *sl_h1_serve(struct sl_stream **stream, const struct sl_http
 struct sl_http_conn *sl_h2_serve(struct sl_stream **stream, const struct sl_http_service *service,
                                  const struct sl_peer *peer, const uint8_t *first, size_t n_first);
 
-/* No further request: close now when idle, else after the exchanges in progress (HTTP/2 and 3 say
- * GOAWAY first). on_closed follows, maybe inside the call. */
+/* No further request but for those of service->drain_grace: close now when idle, else after the
+ * exchanges in progress (HTTP/2 and 3 say GOAWAY first). on_closed follows, maybe inside the call.
+ */
 static inline void sl_http_conn_drain(struct sl_http_conn *c)
 {
     c->ops->drain(c);

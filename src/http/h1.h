@@ -26,6 +26,7 @@ enum sl_h1_timing {
     SL_H1_UNTIMED,
     SL_H1_TIMES_FIRST, /* the first byte of all */
     SL_H1_TIMES_IDLE,  /* the first byte of the next request */
+    SL_H1_TIMES_DRAIN, /* the same, when it is the last one */
     SL_H1_TIMES_HEAD,
     SL_H1_TIMES_BODY,
     SL_H1_TIMES_WRITE,

@@ -48,6 +48,8 @@ static enum sl_h1_timing timing_of(const struct sl_h1_conn *c)
 {
     switch (c->phase) {
     case SL_H1_IDLE:
+        if (c->is_draining)
+            return SL_H1_TIMES_DRAIN;
         return c->n_requests == 0 ? SL_H1_TIMES_FIRST : SL_H1_TIMES_IDLE;
     case SL_H1_LINE:
     case SL_H1_HEADERS:
@@ -65,14 +67,18 @@ static enum sl_h1_timing timing_of(const struct sl_h1_conn *c)
     return SL_H1_UNTIMED;
 }
 
-static uint32_t timeout_of(const struct sl_http_limits *limits, enum sl_h1_timing timing)
+static uint32_t timeout_of(const struct sl_http_service *service, enum sl_h1_timing timing)
 {
+    const struct sl_http_limits *limits = &service->limits;
+
     switch (timing) {
     case SL_H1_TIMES_FIRST:
     case SL_H1_TIMES_HEAD:
         return limits->head_timeout;
     case SL_H1_TIMES_IDLE:
         return limits->idle_timeout;
+    case SL_H1_TIMES_DRAIN:
+        return service->drain_grace;
     case SL_H1_TIMES_BODY:
         return limits->body_timeout;
     case SL_H1_TIMES_WRITE:
@@ -96,7 +102,7 @@ static bool moves_on(enum sl_h1_timing timing)
 static void set_deadline(struct sl_h1_conn *c)
 {
     enum sl_h1_timing timing = timing_of(c);
-    uint32_t ms = timeout_of(&c->service->limits, timing);
+    uint32_t ms = timeout_of(c->service, timing);
     uint64_t now = sl_loop_now_ms(c->loop);
 
     if (timing == c->timing && !moves_on(timing))
@@ -492,7 +498,7 @@ static void on_deadline(struct sl_deadline *d)
 {
     struct sl_h1_conn *c = d->user;
 
-    if (c->phase == SL_H1_IDLE && c->n_requests > 0)
+    if (c->phase == SL_H1_IDLE && (c->n_requests > 0 || c->is_draining))
         sl_h1_close(c, SL_CLOSE_LINGER, SL_E_TIMEOUT);
     else if (c->phase == SL_H1_IDLE || c->phase == SL_H1_LINE || c->phase == SL_H1_HEADERS)
         refuse(c, 408, "no complete request head in time");
@@ -508,8 +514,10 @@ static void on_deadline(struct sl_deadline *d)
 
 static void next_request(struct sl_h1_conn *c)
 {
+    bool is_last = c->is_draining && c->service->drain_grace == 0;
+
     sl_arena_clear(&c->ex.arena);
-    if (!c->keep_alive || c->is_draining || c->got_fin) {
+    if (!c->keep_alive || is_last || c->got_fin) {
         sl_h1_close(c, SL_CLOSE_LINGER, SL_E_CLOSED);
         return;
     }
@@ -573,8 +581,10 @@ static void drain(struct sl_http_conn *base)
     struct sl_h1_conn *c = (struct sl_h1_conn *)base;
 
     c->is_draining = true;
-    if (is_idle(base))
+    if (is_idle(base) && c->service->drain_grace == 0)
         sl_h1_close(c, SL_CLOSE_LINGER, SL_E_CLOSED);
+    else
+        sl_h1_update(c);
 }
 
 static void kill(struct sl_http_conn *base)

@@ -27,9 +27,9 @@ static enum sl_h2_timing timing_of(const struct sl_h2_conn *c)
         return SL_H2_TIMES_PREFACE;
     if (c->in_head)
         return SL_H2_TIMES_HEAD;
-    if (c->n_streams == 0)
-        return SL_H2_TIMES_IDLE;
-    return c->drain == SL_H2_NOTICED ? SL_H2_TIMES_DRAIN : SL_H2_UNTIMED;
+    if (c->drain == SL_H2_NOTICED)
+        return SL_H2_TIMES_DRAIN;
+    return c->n_streams == 0 ? SL_H2_TIMES_IDLE : SL_H2_UNTIMED;
 }
 
 static uint32_t timeout_of(const struct sl_http_limits *limits, enum sl_h2_timing timing)
@@ -158,13 +158,20 @@ void sl_h2_drain_last(struct sl_h2_conn *c)
     sl_h2_later(c);
 }
 
+/* Nothing is under way, as far as we know: whether the client has just sent a request may matter.
+ */
+static bool may_leave(const struct sl_h2_conn *c)
+{
+    return c->n_streams == 0 && c->service->drain_grace == 0;
+}
+
 /* RFC 9113, 6.8: first "open no more", then, when what was under way has arrived, the last stream
  * that counts. */
 void sl_h2_drain(struct sl_h2_conn *c)
 {
     if (c->is_closed || c->drain != SL_H2_SERVING)
         return;
-    if (c->n_streams == 0) {
+    if (may_leave(c)) {
         sl_h2_drain_last(c);
         return;
     }
@@ -227,7 +234,7 @@ static void run_later(void *user)
         return;
     if (c->excess != NULL)
         fail(c, NGHTTP2_ENHANCE_YOUR_CALM);
-    if (c->drain == SL_H2_NOTICED && c->n_streams == 0)
+    if (c->drain == SL_H2_NOTICED && may_leave(c))
         sl_h2_drain_last(c);
     if (is_done(c))
         sl_h2_close(c, SL_CLOSE_LINGER, SL_E_PROTOCOL);

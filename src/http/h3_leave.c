@@ -79,7 +79,8 @@ void sl_h3_drain(struct sl_h3_conn *c)
 {
     if (c->state == SL_H3_OPENING)
         sl_h3_close(c, SL_H3_NO_ERROR, "");
-    else if (c->state == SL_H3_OPEN && sl_http_conn_is_idle(&c->base))
+    else if (c->state == SL_H3_OPEN && c->service->drain_grace == 0 &&
+             sl_http_conn_is_idle(&c->base))
         leave(c);
     else if (c->state == SL_H3_OPEN)
         give_notice(c);

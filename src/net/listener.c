@@ -168,6 +168,11 @@ void sl_listener_free(struct sl_listener *l)
     sl_loop_defer(l->loop, l, sl_free);
 }
 
+int sl_listener_fd(const struct sl_listener *l)
+{
+    return l->fd;
+}
+
 void sl_listener_pause(struct sl_listener *l, bool paused)
 {
     l->is_paused = paused;

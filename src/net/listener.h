@@ -26,6 +26,8 @@ typedef void sl_on_accept(void *user, int fd, const struct sl_addr *remote);
 struct sl_listener *sl_listener_new(struct sl_loop *loop, int fd, sl_on_accept *on_accept,
                                     void *user);
 void sl_listener_free(struct sl_listener *l);
+/* Its own. */
+int sl_listener_fd(const struct sl_listener *l);
 /* For a cap on connections: stops accepting and begins again. */
 void sl_listener_pause(struct sl_listener *l, bool paused);
 

@@ -245,7 +245,7 @@ static void draining_ends_what_is_idle(void)
     begin(0);
     open_conn();
     ask();
-    sl_proxy_drain(w.proxy, on_drained, &w);
+    sl_proxy_drain(w.proxy, 0, on_drained, &w);
     run_until(w.loop, w.n_drained == 1);
     run_until(w.loop, c.n_closed == 1);
     sl_check(c.end.is_remote && c.end.is_app && c.end.error == 0x100);

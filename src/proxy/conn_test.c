@@ -458,7 +458,7 @@ static void a_proxy_drains(void)
     run_until(w.loop, o.n_conns == 1 && origin_got(&o, 0, "\r\n\r\n"));
     client_open(&raw, &w, 1);
     run_until(w.loop, o.n_conns == 2);
-    sl_proxy_drain(w.proxy, on_drained, &w);
+    sl_proxy_drain(w.proxy, 0, on_drained, &w);
     run_until(w.loop, c.n_fin == 1);
     sl_check(w.n_drained == 0 && !client_is_closed(&busy) && !client_is_closed(&raw));
     origin_say(&o, 0, OK);
@@ -478,7 +478,7 @@ static void an_idle_proxy_drains_at_once(void)
 {
     begin_plain();
     publish(0);
-    sl_proxy_drain(w.proxy, on_drained, &w);
+    sl_proxy_drain(w.proxy, 0, on_drained, &w);
     sl_check(w.n_drained == 1);
     origin_end(&o);
     world_end(&w);

@@ -345,7 +345,7 @@ static void it_drains_like_every_other(void)
     visit(&idle, "203.0.113.8", 0);
     client_say(&c, GET);
     run_until(w.loop, o.n_conns == 1 && origin_got(&o, 0, "\r\n\r\n"));
-    sl_proxy_drain(w.proxy, on_drained, &w);
+    sl_proxy_drain(w.proxy, 0, on_drained, &w);
     run_until(w.loop, client_is_closed(&idle));
     visit(&late, "203.0.113.9", 0);
     run_until(w.loop, late.code == SL_E_RESET);

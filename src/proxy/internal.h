@@ -65,6 +65,7 @@ struct sl_proxy {
     void (*on_drained)(void *user);
     void *drained_user;
     bool is_draining;
+    uint32_t drain_grace; /* ms */
     struct sl_adhoc adhoc;
     struct sl_log_limit refusals, failures; /* lines that strangers can cause */
 };

@@ -78,6 +78,7 @@ void sl_proxy_set_settings(struct sl_proxy *p, const struct sl_proxy_settings *s
     service->http.on_closed = on_http_closed;
     service->http.on_migrated = sl_conn_migrated;
     service->http.limits = settings->http;
+    service->http.drain_grace = p->drain_grace;
     sl_list_append(&p->services, &service->link);
     p->service = service;
     sl_quic_tune(p);
@@ -160,9 +161,25 @@ void sl_proxy_unlisten(struct sl_proxy *p, uint16_t port)
     }
 }
 
-void sl_proxy_drain(struct sl_proxy *p, void (*on_drained)(void *user), void *user)
+int sl_proxy_listening(const struct sl_proxy *p, struct sl_fds *out)
+{
+    sl_list_each(&p->listeners, it)
+    {
+        const struct sl_port_listener *l = sl_container_of(it, struct sl_port_listener, link);
+        int rc = sl_fds_add_copy(out, sl_listener_fd(l->listener));
+
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
+void sl_proxy_drain(struct sl_proxy *p, uint32_t grace, void (*on_drained)(void *user), void *user)
 {
     p->is_draining = true;
+    p->drain_grace = grace;
+    sl_list_each(&p->services, it) sl_container_of(it, struct sl_service, link)->http.drain_grace =
+        grace;
     p->on_drained = on_drained;
     p->drained_user = user;
     sl_list_each(&p->listeners, it)

@@ -13,6 +13,7 @@
 #define SL_PROXY_PROXY_H
 
 #include "http/client.h"
+#include "net/fds.h"
 #include "proxy/hooks.h"
 #include "quic/quic.h"
 #include "route/snapshot.h"
@@ -125,9 +126,13 @@ void sl_proxy_take_session(struct sl_proxy *p, struct sl_session **session,
 void sl_proxy_listen_udp(struct sl_proxy *p, int fd, uint16_t port);
 void sl_proxy_unlisten_udp(struct sl_proxy *p, uint16_t port);
 
-/* No new connections; idle ones close now, the others after their exchange. `on_drained` comes once
- * when none is left. */
-void sl_proxy_drain(struct sl_proxy *p, void (*on_drained)(void *user), void *user);
+/* No new connections; idle ones close now, or, with a grace of some ms, when they have brought no
+ * further request by then; the others after their exchange. `on_drained` comes once when none is
+ * left. */
+void sl_proxy_drain(struct sl_proxy *p, uint32_t grace, void (*on_drained)(void *user), void *user);
+/* Adds duplicates of the TCP sockets that it listens on. 0, or SL_E_LIMIT: no descriptor is left.
+ */
+int sl_proxy_listening(const struct sl_proxy *p, struct sl_fds *out);
 const struct sl_proxy_stats *sl_proxy_stats(const struct sl_proxy *p);
 /* The policy has changed: closes connections of visitors that are blocked now. */
 void sl_proxy_apply_policy(struct sl_proxy *p);

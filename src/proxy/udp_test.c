@@ -224,7 +224,7 @@ static void a_drain_does_not_wait_for_sessions(void)
     target.answer = "";
     udp_say(&u, &a, "1");
     run_until(u.w.loop, a.n_got == 1);
-    sl_proxy_drain(u.w.proxy, on_drained, &n_drained);
+    sl_proxy_drain(u.w.proxy, 0, on_drained, &n_drained);
     sl_check(n_drained == 1);
     udp_say(&u, &a, "2");
     run_until(u.w.loop, a.n_got == 2); /* the last datagrams still go */

@@ -77,6 +77,7 @@ void sl_library_open(lua_State *L)
     sl_bind_publish(L);
     sl_bind_stats(L);
     sl_bind_process(L);
+    sl_bind_takeover(L);
 }
 
 struct sl_buf *sl_room(lua_State *L)

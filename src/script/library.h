@@ -44,6 +44,7 @@ void sl_bind_bus(lua_State *L);
 void sl_bind_publish(lua_State *L);
 void sl_bind_stats(lua_State *L);
 void sl_bind_process(lua_State *L);
+void sl_bind_takeover(lua_State *L);
 
 /* Pushes the value of the JSON text, after which there must be a NUL, as sluice.json.decode returns
    it: 1 value; or nil and what is wrong. */

@@ -37,6 +37,7 @@ struct sl_hooks;
 struct sl_dns;
 struct sl_pool;
 struct sl_snapshot;
+struct sl_script_takeover;
 struct sl_script_tunnels;
 
 enum sl_script_kind { SL_SCRIPT_CONTROL, SL_SCRIPT_WORKER };
@@ -96,7 +97,8 @@ struct sl_script_services {
     void (*stats)(void *user, struct sl_script_stats *out);
     /* Control. Ends the program in order; returns at once. */
     void (*exit)(void *user, int code);
-    const struct sl_script_tunnels *tunnels; /* Control. script/tunnels.h */
+    const struct sl_script_tunnels *tunnels;   /* Control. script/tunnels.h */
+    const struct sl_script_takeover *takeover; /* Control. script/takeover.h */
 };
 
 struct sl_script_opts {

@@ -8,12 +8,14 @@ local event = require "sluice.testing.event"
 local exec = require "sluice.testing.exec"
 local json = require "sluice.testing.json"
 local fetch = require "sluice.testing.fetch"
+local takeover = require "sluice.testing.takeover"
 local tunnel = require "sluice.testing.tunnel"
 local websocket = require "sluice.testing.websocket"
 local world = require "sluice.testing.world"
 
 local core = {
   version = "testing", check = false, args = world.args, json = json, crypto = crypto,
+  takeover = takeover,
 }
 
 -- Time and tasks.

@@ -18,6 +18,9 @@ function world.reset()
   world.websockets = {} -- who answers sluice.websocket.connect, by URL: function(peer, options)
   world.edges = {}     -- by name; see lua/sluice/testing/tunnel.lua
   world.hubs = {}      -- by name
+  world.offers = {}    -- paths at which somebody offers a takeover
+  world.offered = nil  -- the path of sluice.takeover.offer
+  world.taken = nil    -- the path of sluice.takeover.from, until done()
   world.logged = {}    -- { level, message, fields }
   world.printed = {}   -- lines of sluice.print
   world.settings = nil -- the last of core.settings
