@@ -49,12 +49,23 @@ local function run(self, task, ...)
   end
 end
 
---- Goes on with a task that waits; the values are what its wait returns.
-function scheduler:resume(task, ...)
-  table.insert(self._queue, { task, select("#", ...), ... })
+local function run_all(self)
   while not self._current and self._queue[1] do
     local entry = table.remove(self._queue, 1)
     run(self, entry[1], unpack(entry, 3, 2 + entry[2]))
+  end
+end
+
+--- Goes on with a task that waits; the values are what its wait returns.
+function scheduler:resume(task, ...)
+  table.insert(self._queue, { task, select("#", ...), ... })
+  if not self._is_busy then -- else whoever is runs it, too: the stack does not grow with the tasks
+    self._is_busy = true
+    local ok, err = pcall(run_all, self)
+    self._is_busy = false
+    if not ok then
+      error(err, 0)
+    end
   end
 end
 
