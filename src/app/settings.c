@@ -53,6 +53,7 @@ static const struct row {
     {"udp_idle_timeout", KIND_U32, AT(proxy.udp_idle_timeout)},
     {"max_udp_sessions", KIND_U32, AT(proxy.max_udp_sessions)},
     {"max_body_hook", KIND_U32, AT(proxy.max_body_hook)},
+    {"hello_hook", KIND_NOT, AT(proxy.no_hello_hook)},
     {"quic", KIND_NOT, AT(proxy.no_quic)},
     {"quic_idle_timeout", KIND_U32, AT(proxy.quic.idle_timeout)},
     {"quic_keep_alive", KIND_U32, AT(proxy.quic.keep_alive)},

@@ -358,7 +358,7 @@ static void on_data_too_early(struct sl_conn *c)
 /* Whether a ClientHello may lead to anything but a handshake. */
 static bool must_see_hello(const struct sl_conn *c, const struct sl_port_info *info)
 {
-    return info->has_passthrough || info->has_raw || c->proxy->hooks->present & SL_HOOK_HELLO;
+    return info->has_passthrough || info->has_raw || sl_hello_has_hook(c->proxy);
 }
 
 /* 0x16 begins a TLS handshake record and no HTTP method. */

@@ -183,7 +183,8 @@ static bool needs_true_addresses(const struct sl_proxy *p)
     const struct sl_policy *policy = sl_snapshot_policy(p->live->snapshot);
 
     return policy->max_connections_per_ip > 0 || policy->connections_per_minute > 0 ||
-           p->hooks->present & (SL_HOOK_CONNECT | SL_HOOK_HELLO) || p->settings->quic.early_data;
+           p->hooks->present & SL_HOOK_CONNECT || sl_hello_has_hook(p) ||
+           p->settings->quic.early_data;
 }
 
 void sl_quic_tune(struct sl_proxy *p)

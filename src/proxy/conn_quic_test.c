@@ -197,6 +197,19 @@ static void a_hello_waits(bool is_welcome)
     end();
 }
 
+/* A script that is asked about names must see true addresses; one that is not asked costs no Retry.
+ */
+static void a_hello_hook_costs_a_retry(bool is_asked)
+{
+    begin(SL_HOOK_HELLO);
+    w.settings.no_hello_hook = !is_asked;
+    world_settings_changed(&w);
+    open_conn();
+    sl_check(w.hello.n_calls == (is_asked ? 1 : 0));
+    sl_check((w.proxy->quic_settings.retry_above == 0) == is_asked);
+    end();
+}
+
 static void visitors_are_counted(void)
 {
     struct test_peer second;
@@ -527,6 +540,8 @@ int main(void)
     the_hook_refuses();
     a_hello_waits(true);
     a_hello_waits(false);
+    a_hello_hook_costs_a_retry(true);
+    a_hello_hook_costs_a_retry(false);
     visitors_are_counted();
     a_new_policy_ends_connections();
     draining_ends_what_is_idle();

@@ -256,6 +256,22 @@ static void a_hook_gives_the_certificate(bool waits)
     end();
 }
 
+static void a_hook_is_switched_off(void)
+{
+    struct tls_client t;
+
+    begin();
+    world_add_tls(&w, 0, "app", &o, "a.example", SL_PROTOCOL_ANY);
+    w.settings.no_hello_hook = true;
+    publish(SL_HOOK_HELLO);
+    tls_open(&t, &w, 0, "a.example");
+    run_until(w.loop, t.c.n_ready == 1);
+    sl_check(w.hello.n_calls == 0);
+    tls_close(&t);
+    client_open(&c, &w, 0);
+    end();
+}
+
 static void a_hook_refuses_the_name(bool waits)
 {
     struct tls_client t;
@@ -540,6 +556,7 @@ int main(void)
     a_handshake_that_never_ends();
     a_hook_gives_the_certificate(false);
     a_hook_gives_the_certificate(true);
+    a_hook_is_switched_off();
     a_hook_refuses_the_name(false);
     a_hook_refuses_the_name(true);
     the_client_goes_while_a_hook_waits();

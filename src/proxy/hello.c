@@ -30,13 +30,18 @@ void sl_hello_keep_sni(struct sl_conn *c, struct sl_str sni)
         c->peer.sni = sl_str(sl_strndup(sni.p, sni.len), sni.len);
 }
 
+bool sl_hello_has_hook(const struct sl_proxy *p)
+{
+    return p->hooks->present & SL_HOOK_HELLO && !p->settings->no_hello_hook;
+}
+
 int sl_hello_ask(struct sl_conn *c, const struct sl_tls_hello *hello,
                  void (*on_verdict)(struct sl_hook_slot *slot, const struct sl_verdict *v),
                  struct sl_verdict *v)
 {
     const struct sl_hooks *hooks = c->proxy->hooks;
 
-    if (!(hooks->present & SL_HOOK_HELLO))
+    if (!sl_hello_has_hook(c->proxy))
         return 0;
     c->slot.on_verdict = on_verdict;
     if (hooks->on_hello(hooks->host, &c->slot, &c->peer, hello, v) != SL_E_AGAIN)

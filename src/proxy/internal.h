@@ -182,6 +182,8 @@ void sl_hello_keep_sni(struct sl_conn *c, struct sl_str sni);
 bool sl_hello_is_for_us(const struct sl_conn *c);
 /* That route, if this visitor may use it. */
 struct sl_route *sl_hello_route(struct sl_conn *c);
+/* Is there an on_hello that is to be asked? */
+bool sl_hello_has_hook(const struct sl_proxy *p);
 /* Asks on_hello, if there is one. 0: `*v` is its verdict; SL_E_AGAIN: `on_verdict` gets it later.
  */
 int sl_hello_ask(struct sl_conn *c, const struct sl_tls_hello *hello,
