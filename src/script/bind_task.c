@@ -130,6 +130,16 @@ static int push_spawned(lua_State *L, void *arg)
     return spawn->n;
 }
 
+/* Moves the values on top to a thread that takes their place. */
+static lua_State *move_apart(lua_State *L, int n)
+{
+    lua_State *apart = lua_newthread(L);
+
+    lua_insert(L, -(n + 1));
+    lua_xmove(L, apart, n);
+    return apart;
+}
+
 static int spawn(lua_State *L)
 {
     struct sl_task_opts opts = {.context = SL_CONTEXT_TASK, .on_end = on_end};
@@ -142,6 +152,10 @@ static int spawn(lua_State *L)
     o = sl_task_object_push(L, NULL);
     lua_insert(L, 1);
     opts.user = o;
+    /* The body of a script runs where values are pushed, too: nothing moves from a stack to itself.
+     */
+    if (sl_task_current(L) == NULL)
+        args.from = move_apart(L, args.n);
     o->task = sl_task_run(o->script, &opts, push_spawned, &args);
     if (o->task == NULL)
         return luaL_error(L, "sluice.spawn: out of memory");

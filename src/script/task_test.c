@@ -250,6 +250,22 @@ static void test_spawn(void)
     sl_script_free(s);
 }
 
+static void test_spawn_in_the_body(void)
+{
+    struct sl_script *s = load(
+        SL_SCRIPT_WORKER, "sluice.spawn(function(x) note(x) note(hold('held')) end, 'x')"
+                          " local apart = coroutine.wrap(function() sluice.spawn(note, 'y') end)"
+                          " apart()");
+
+    check_notes("");
+    test_settle();
+    check_notes("x;y;");
+    sl_check(release("held", push_two));
+    test_settle();
+    check_notes("held;");
+    sl_script_free(s);
+}
+
 static void test_spawn_cancel(void)
 {
     struct sl_script *s =
@@ -457,6 +473,7 @@ int main(void)
     test_stray_yield();
     test_own_coroutines();
     test_spawn();
+    test_spawn_in_the_body();
     test_spawn_cancel();
     test_cancel_running();
     test_spawn_dropped();
