@@ -41,6 +41,10 @@ local server = {}
 ---@class sluice.Sock
 local sock = {}
 
+---A UDP socket.
+---@class sluice.UdpSocket
+local udp = {}
+
 ---A WebSocket.
 ---@class sluice.WebSocket
 local ws = {}
@@ -480,8 +484,8 @@ sluice.tcp = {}
 ---@return string|nil # why not
 function sluice.tcp.connect(host, port, options) end
 
----A server. The handler runs as a task for each connection, which is closed when it returns.
----@param options {host?: string, port?: integer, unix?: string, max_connections?: integer, handler: fun(sock: sluice.Sock)}
+---A server. The handler runs as a task for each connection, which is closed when it returns. mode: of the Unix socket, 0600. A socket file that nobody listens on any more is replaced; one that is in use is an error.
+---@param options {host?: string, port?: integer, unix?: string, mode?: integer, max_connections?: integer, handler: fun(sock: sluice.Sock)}
 ---@return sluice.Server|nil
 ---@return string|nil # why not
 function sluice.tcp.listen(options) end
@@ -519,6 +523,11 @@ function sock:close() end
 ---How long each read and write may wait from now on; without a number: for ever. At first it is 60 s.
 ---@param seconds? number
 function sock:settimeout(seconds) end
+
+---Who is at the other end: an address, or on a Unix socket the process, which the kernel vouches for.
+---@return {ip: string, port: integer}|{uid: integer, gid: integer, pid: integer}|nil
+---@return string|nil # why not
+function sock:peer() end
 
 ---Asks a STUN server (RFC 8489) over UDP under which address it sees this machine. Three tries; timeout: 5 s for all of them.
 ---@param host string
@@ -566,6 +575,43 @@ function ws:close(code, reason) end
 ---The subprotocol that both sides agreed on.
 ---@return string|nil
 function ws:protocol() end
+
+sluice.udp = {}
+
+---A UDP socket. host: 127.0.0.1; port 0: a free one; reuse_port: other sockets may bind the same port, and the kernel shares the datagrams out; max_datagram: 1500 bytes, of longer ones the first max_datagram + 1 bytes are received.
+---@param options {host?: string, port?: integer, reuse_port?: boolean, max_datagram?: integer}
+---@return sluice.UdpSocket|nil
+---@return string|nil # why not
+function sluice.udp.bind(options) end
+
+---The next datagram. One task at a time. 512 datagrams and 1 MiB wait for it at most; after that they wait in the kernel, which drops what it has no room for.
+---@param timeout? number # seconds; for ever without it
+---@return string|nil # the datagram
+---@return string # the address of its sender; without a datagram "timed out" or "closed"
+---@return integer|nil # its port
+function udp:receive(timeout) end
+
+---Sends a datagram. It may get lost on its way like any other.
+---@param bytes string
+---@param ip string
+---@param port integer
+---@return true|nil
+---@return string|nil # why not
+function udp:send(bytes, ip, port) end
+
+---The port.
+---@return integer
+function udp:port() end
+
+---Closes the socket. What was not received is lost.
+function udp:close() end
+
+---Runs a program to its end, without a shell. status: its exit status, or signal: what ended it. A name without a slash is looked for in PATH. timeout: 30 s; max_output: 1 MiB of both outputs together; env: set beside our own variables. A program that takes too long or says too much is killed, as is one whose task is cancelled, with all that it has started in its process group; what is left of the group when it ends is killed, too. At most 256 run at a time.
+---@param argv string[] # the program and its arguments
+---@param options? {stdin?: string, timeout?: number, max_output?: integer, cwd?: string, env?: table<string, string>}
+---@return {status: integer?, signal: integer?, stdout: string, stderr: string}|nil
+---@return string|nil # "not found", "timed out", "too much output", …
+function sluice.exec(argv, options) end
 
 sluice.json = {}
 

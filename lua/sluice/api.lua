@@ -42,8 +42,10 @@ api.keys = require "sluice.api.keys"
 api.classes = require "sluice.api.classes"
 
 api.functions = {}
-for _, part in ipairs { "handles", "verbs", "tasks", "event", "network", "tunnel", "data",
-  "crypto", "process", "takeover" } do
+for _, part in ipairs {
+  "handles", "verbs", "tasks", "event", "network", "udp", "exec", "tunnel", "data",
+  "crypto", "process", "takeover",
+} do
   for _, row in ipairs(require("sluice.api." .. part)) do
     api.functions[#api.functions + 1] = row
   end

@@ -205,7 +205,8 @@ static void free_server(struct sl_server *server)
 
 static int listen_(lua_State *L)
 {
-    static const char *const names[] = {"host", "port", "unix", "handler", "max_connections", NULL};
+    static const char *const names[] = {
+        "host", "port", "unix", "mode", "handler", "max_connections", NULL};
     static const struct sl_server_ops ops = {on_accept, on_close, free_server};
     struct tcp_server *s;
 

@@ -62,6 +62,8 @@ void sl_library_open(lua_State *L)
     sl_bind_fetch(L);
     sl_bind_serve(L);
     sl_bind_tcp(L);
+    sl_bind_udp(L);
+    sl_bind_exec(L);
     sl_bind_websocket(L);
     sl_bind_stun(L);
     sl_bind_edge(L);

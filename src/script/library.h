@@ -29,6 +29,8 @@ void sl_bind_event(lua_State *L);
 void sl_bind_fetch(lua_State *L);
 void sl_bind_serve(lua_State *L);
 void sl_bind_tcp(lua_State *L);
+void sl_bind_udp(lua_State *L);
+void sl_bind_exec(lua_State *L);
 void sl_bind_websocket(lua_State *L);
 void sl_bind_stun(lua_State *L);
 void sl_bind_edge(lua_State *L);

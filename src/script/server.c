@@ -71,7 +71,7 @@ static int listen_unix(struct sl_server *s, struct sl_str path, int *fd, struct 
     int rc;
 
     s->unix_path = sl_strndup(path.p, path.len);
-    if ((rc = sl_socket_listen_unix(fd, s->unix_path, UNIX_MODE, err)) < 0)
+    if ((rc = sl_socket_listen_unix(fd, s->unix_path, s->unix_mode, err)) < 0)
         return rc;
     s->unix_inode = inode_of(s->unix_path);
     return 0;
@@ -86,7 +86,7 @@ static int listen_tcp(struct sl_server *s, struct sl_addr *at, int *fd, struct s
     return rc;
 }
 
-static void read_address(lua_State *L, struct sl_addr *at)
+void sl_server_address(lua_State *L, struct sl_addr *at)
 {
     struct sl_str host = sl_opt_str(L, 1, "host", SL_STR("127.0.0.1"));
     uint16_t port = (uint16_t)sl_opt_int(L, 1, "port", 0, 65535, 0);
@@ -161,8 +161,9 @@ int sl_server_open(lua_State *L, struct sl_server *s)
 
     s->max_conns = (unsigned)sl_opt_int(L, 1, "max_connections", 1, MOST_CONNS, MAX_CONNS);
     unix_path = sl_opt_str(L, 1, "unix", SL_STR_NONE);
+    s->unix_mode = (int)sl_opt_int(L, 1, "mode", 0, 0777, UNIX_MODE);
     if (unix_path.len == 0)
-        read_address(L, &at);
+        sl_server_address(L, &at);
     sl_opt_function(L, 1, "handler");
     s->handler = luaL_ref(L, LUA_REGISTRYINDEX);
     return listen_now(L, s, unix_path, &at);

@@ -35,6 +35,7 @@ struct sl_server {
     struct sl_listener *listener; /* NULL once closed */
     char *unix_path;              /* removed with the server */
     uint64_t unix_inode;
+    int unix_mode;
     uint16_t port;
     int handler; /* the function, in the registry, until it is closed */
     unsigned n_conns, max_conns;
@@ -45,9 +46,12 @@ void sl_bind_server(lua_State *L);
 /* A server of `len` zeroed bytes, which begin with its struct sl_server. Pushes its object, which
  * owns it until it listens. */
 void *sl_server_new(lua_State *L, size_t len, const struct sl_server_ops *ops);
-/* Reads host, port, unix, handler and max_connections of the options at index 1, whose keys were
-   checked; then listens. With the object on top of the stack: pushes nothing or `nil, why`, returns
-   the number of results; throws on misuse. */
+/* Reads host and port of the options at index 1: an IP address or "localhost", which is the
+   default; port 0 when there is none. Throws. */
+void sl_server_address(lua_State *L, struct sl_addr *at);
+/* Reads host, port, unix, mode, handler and max_connections of the options at index 1, whose keys
+   were checked; then listens. With the object on top of the stack: pushes nothing or `nil, why`,
+   returns the number of results; throws on misuse. */
 int sl_server_open(lua_State *L, struct sl_server *s);
 void sl_server_conn_began(struct sl_server *s);
 /* May free the server. */

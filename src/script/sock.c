@@ -1,6 +1,7 @@
 #include "script/sock.h"
 
 #include "base/buf.h"
+#include "net/tcp.h"
 #include "script/library.h"
 
 enum {
@@ -396,6 +397,56 @@ static int sock_settimeout(lua_State *L)
     return 0;
 }
 
+/* The process that called connect() or listen(), as the kernel knew it then. */
+static int push_process(lua_State *L, int fd)
+{
+    struct ucred who;
+    socklen_t len = sizeof(who);
+
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) < 0)
+        return sl_push_failure_code(L, SL_E_SYSTEM);
+    lua_createtable(L, 0, 3);
+    lua_pushnumber(L, who.uid);
+    lua_setfield(L, -2, "uid");
+    lua_pushnumber(L, who.gid);
+    lua_setfield(L, -2, "gid");
+    lua_pushnumber(L, who.pid);
+    lua_setfield(L, -2, "pid");
+    return 1;
+}
+
+static int push_address(lua_State *L, const struct sl_addr *remote)
+{
+    char ip[SL_ADDR_TEXT_LEN];
+
+    lua_createtable(L, 0, 2);
+    lua_pushstring(L, sl_addr_ip(remote, ip));
+    lua_setfield(L, -2, "ip");
+    lua_pushinteger(L, sl_addr_port(remote));
+    lua_setfield(L, -2, "port");
+    return 1;
+}
+
+static int sock_peer(lua_State *L)
+{
+    struct sl_sock *s = check_sock(L);
+    const struct sl_stream *below = s->stream;
+    struct sl_addr remote;
+    int family = 0;
+    socklen_t len = sizeof(family);
+
+    if (below == NULL)
+        return sl_push_failure(L, "closed");
+    while (sl_stream_below(below) != NULL)
+        below = sl_stream_below(below);
+    if (getsockopt(sl_tcp_fd(below), SOL_SOCKET, SO_DOMAIN, &family, &len) == 0 &&
+        family == AF_UNIX)
+        return push_process(L, sl_tcp_fd(below));
+    if (sl_tcp_addrs(below, NULL, &remote) < 0)
+        return sl_push_failure(L, "closed");
+    return push_address(L, &remote);
+}
+
 static int sock_gc(lua_State *L)
 {
     struct sl_sock **object = lua_touserdata(L, 1), *s = *object;
@@ -435,6 +486,7 @@ void sl_bind_sock(lua_State *L)
         {"shutdown", sock_shutdown},
         {"close", sock_close},
         {"settimeout", sock_settimeout},
+        {"peer", sock_peer},
         {NULL, NULL},
     };
 

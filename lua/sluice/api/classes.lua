@@ -14,6 +14,7 @@ return {
   { prefix = "timer", name = "sluice.Timer", doc = "A timer." },
   { prefix = "server", name = "sluice.Server", doc = "A server of the script's own." },
   { prefix = "sock", name = "sluice.Sock", doc = "A TCP, TLS or Unix connection." },
+  { prefix = "udp", name = "sluice.UdpSocket", doc = "A UDP socket." },
   { prefix = "ws", name = "sluice.WebSocket", doc = "A WebSocket." },
   { prefix = "dict", name = "sluice.Dict", doc = "A dictionary that all workers share." },
   { prefix = "out", name = "sluice.Out",

@@ -36,10 +36,12 @@ return {
     waits = true, returns = { { "sluice.Sock|nil" }, failure },
     doc = "Connects. timeout: 10 s; tls: false; verify: true." },
   { name = "sluice.tcp.listen", args = { { "options", "{host?: string, port?: integer, "
-    .. "unix?: string, max_connections?: integer, handler: fun(sock: sluice.Sock)}" } },
+    .. "unix?: string, mode?: integer, max_connections?: integer, "
+    .. "handler: fun(sock: sluice.Sock)}" } },
     returns = { { "sluice.Server|nil" }, failure },
     doc = "A server. The handler runs as a task for each connection, which is closed when it "
-      .. "returns." },
+      .. "returns. mode: of the Unix socket, 0600. A socket file that nobody listens on any more "
+      .. "is replaced; one that is in use is an error." },
   { name = "sock:read", args = { { "max?", "integer" } }, waits = true,
     returns = { { "string|nil" }, { "string|nil", '"closed", "timed out", …' } },
     doc = "What has arrived, at least a byte." },
@@ -54,6 +56,11 @@ return {
   { name = "sock:settimeout", args = { { "seconds?", "number" } }, returns = {},
     doc = "How long each read and write may wait from now on; without a number: for ever. "
       .. "At first it is 60 s." },
+  { name = "sock:peer", args = {},
+    returns = { { "{ip: string, port: integer}|{uid: integer, gid: integer, pid: integer}|nil" },
+      failure },
+    doc = "Who is at the other end: an address, or on a Unix socket the process, which the kernel "
+      .. "vouches for." },
 
   { name = "sluice.stun", args = { { "host", "string" }, { "port", "integer" },
     { "timeout?", "number" } }, waits = true,

@@ -10,6 +10,7 @@ local json = require "sluice.testing.json"
 local fetch = require "sluice.testing.fetch"
 local takeover = require "sluice.testing.takeover"
 local tunnel = require "sluice.testing.tunnel"
+local udp = require "sluice.testing.udp"
 local websocket = require "sluice.testing.websocket"
 local world = require "sluice.testing.world"
 
@@ -94,6 +95,10 @@ end
 function core.tcp.listen(options)
   return listen(options)
 end
+
+core.udp = { bind = udp.bind }
+
+core.exec = exec
 
 core.websocket = {}
 
