@@ -349,11 +349,12 @@ function sluice.route(name) end
 ---@return sluice.Verb
 function sluice.target(host, port, options) end
 
----In on_hello: the certificate for this connection.
+---In on_hello: the certificate for this connection. alpn: the one protocol to agree on, as acme-tls/1 (RFC 8737): a client that offers others alone gets the alert no_application_protocol, and the connection is closed after the handshake. Not over QUIC, where it refuses the connection.
 ---@param cert string # PEM, the chain included
 ---@param key string # PEM
+---@param options? {alpn?: string}
 ---@return sluice.Verb
-function sluice.cert(cert, key) end
+function sluice.cert(cert, key, options) end
 
 ---In on_hello: relays the bytes to the route's target without ending TLS.
 ---@return sluice.Verb
@@ -845,7 +846,7 @@ function key:verify(alg, bytes, signature) end
 ---@return string|nil # why not
 function key:csr(names) end
 
----A certificate that the key has signed itself, for 90 days unless said otherwise (at most 3650). acme_identifier: 32 raw bytes, for the extension of tls-alpn-01 (RFC 8737).
+---A certificate that the key has signed itself, for 90 days unless said otherwise (at most 3650). acme_identifier: 32 raw bytes, for the extension of tls-alpn-01, RFC 8737.
 ---@param names string|string[] # 1 to 100 host names (also `*.example.com`) or IP addresses
 ---@param options? {days?: integer, acme_identifier?: string}
 ---@return string|nil # PEM

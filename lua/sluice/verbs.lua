@@ -123,14 +123,22 @@ end
 --- In on_hello: the certificate for this connection.
 -- @tparam string cert PEM, the chain included
 -- @tparam string key PEM
+-- @tparam[opt] table options alpn: the one protocol to agree on, after whose handshake the
+-- connection is closed ("acme-tls/1")
 -- @treturn table
 -- @usage return sluice.cert(store.cert, store.key)
-function verbs.cert(cert, key)
+function verbs.cert(cert, key, options)
   check(type(cert) == "string" and cert:find("-----BEGIN CERTIFICATE-----", 1, true),
     "cert: the certificate must be PEM text")
   check(type(key) == "string" and key:find("PRIVATE KEY-----", 1, true),
     "cert: the key must be PEM text")
-  return { verb = "cert", cert = cert, key = key }
+  check(options == nil or type(options) == "table", "cert: options must be a table")
+  for name, value in pairs(options or {}) do
+    check(name == "alpn", "cert: unknown option %s", tostring(name))
+    check(type(value) == "string" and #value >= 1 and #value <= 31,
+      "cert: option alpn must be a string of 1 to 31 bytes")
+  end
+  return { verb = "cert", cert = cert, key = key, alpn = options and options.alpn }
 end
 
 --- In on_hello: relays the bytes to the route's target without ending TLS.

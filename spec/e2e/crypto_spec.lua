@@ -133,3 +133,40 @@ describe("keys of scripts", function()
       :lower():sub(-40))
   end)
 end)
+
+describe("a certificate for tls-alpn-01", function()
+  local program, port
+
+  setup(function()
+    port = sluice.free_port()
+    program = sluice.start { script = "spec/fixtures/alpn.lua", env = { PORT = tostring(port) } }
+  end)
+
+  teardown(function()
+    assert.equal(0, program:stop())
+  end)
+
+  local function handshake(name, alpn, request)
+    local pipe = io.popen(("printf '%s' | timeout 60 openssl s_client -connect 127.0.0.1:%d "
+      .. "-servername %s %s -ign_eof 2>&1"):format(request or "", port, name, alpn))
+    local out = pipe:read("*a")
+    pipe:close()
+    return out
+  end
+
+  it("is shown to who speaks acme-tls/1, and no HTTP follows", function()
+    local out = handshake("a.example", "-alpn acme-tls/1", "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert.matches("ALPN protocol: acme%-tls/1", out)
+    assert.matches("subject=CN *= *a.example", out)
+    assert.is_nil(out:find("HTTP/1.1", 1, true))
+  end)
+
+  it("is not shown to others", function()
+    local out = handshake("strict.example", "-alpn h2,http/1.1")
+    assert.matches("no application protocol", out)
+    assert.is_nil(out:find("BEGIN CERTIFICATE", 1, true))
+    out = handshake("a.example", "-alpn http/1.1",
+      "GET / HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n")
+    assert.matches("HTTP/1.1 200 OK", out)
+  end)
+end)

@@ -42,6 +42,11 @@ describe("verbs", function()
 
   it("refuse a certificate that is not PEM", function()
     local cert, key = "-----BEGIN CERTIFICATE-----", "-----BEGIN PRIVATE KEY-----"
+    assert.same({ verb = "cert", cert = cert, key = key, alpn = "acme-tls/1" },
+      sluice.cert(cert, key, { alpn = "acme-tls/1" }))
+    throws("1 to 31 bytes", sluice.cert, cert, key, { alpn = "" })
+    throws("1 to 31 bytes", sluice.cert, cert, key, { alpn = ("x"):rep(32) })
+    throws("unknown option apln", sluice.cert, cert, key, { apln = "x" })
     assert.same({ verb = "cert", cert = cert, key = key }, sluice.cert(cert, key))
     throws("the certificate must be PEM", sluice.cert, "x", key)
     throws("the key must be PEM", sluice.cert, cert, cert)

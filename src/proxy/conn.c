@@ -34,6 +34,7 @@ static void release(void *ptr)
     sl_buf_clear(&c->first);
     sl_free((char *)c->peer.sni.p);
     sl_free((char *)c->peer.edge.p);
+    sl_free((char *)c->only_alpn.p);
     sl_cert_unref((struct sl_cert *)c->peer.tls_data);
     sl_cert_unref(c->hello_cert);
     sl_free(c->peek);
@@ -168,13 +169,17 @@ static void serve(struct sl_conn *c)
 
 /* --- TLS --- */
 
-/* As sl_hello_certificate(). What is inside TLS of a raw route is the target's business. */
+/* As sl_hello_certificate(). What is inside TLS of a raw route is the target's business, unless the
+ * hook has named a protocol. */
 static int certificate(struct sl_conn *c, const struct sl_verdict *v, struct sl_cert **cert)
 {
     struct sl_route *r = v->kind == SL_VERDICT_NONE ? sl_hello_route(c) : NULL;
     int rc = sl_hello_certificate(c, v, cert);
 
-    if (rc == 0 && r != NULL && r->protocol == SL_PROTOCOL_TCP)
+    sl_hello_keep_alpn(c, v);
+    if (rc == 0 && c->only_alpn.len > 0)
+        sl_tls_offer(c->stream, c->only_alpn);
+    else if (rc == 0 && r != NULL && r->protocol == SL_PROTOCOL_TCP)
         sl_tls_offer(c->stream, sl_str("", 0));
     return rc;
 }
@@ -210,13 +215,24 @@ static int on_hello(void *user, struct sl_stream *tls, const struct sl_tls_hello
     return certificate(c, &v, cert);
 }
 
+/* The handshake was all that the protocol of the hook is about (RFC 8737): there is no HTTP in it,
+ * even when the client did not ask for any protocol. */
+static void leave_after_handshake(struct sl_conn *c)
+{
+    sl_stream_free(&c->stream, SL_CLOSE_LINGER);
+    sl_conn_close(c);
+}
+
 static void on_tls_ready(struct sl_stream *s)
 {
     struct sl_conn *c = s->user;
 
     c->peer.is_tls = true;
     c->peer.tls_version = sl_tls_version(s);
-    serve(c);
+    if (c->only_alpn.len > 0)
+        leave_after_handshake(c);
+    else
+        serve(c);
 }
 
 /* Somebody speaks HTTP to the TLS port: a sentence helps more than a reset. */
@@ -311,6 +327,7 @@ static void go_on_after_hello(struct sl_conn *c, const struct sl_verdict *v)
         return;
     }
     c->is_hello_asked = true;
+    sl_hello_keep_alpn(c, v);
     c->hello_kind = v->kind;
     c->hello_cert = v->kind == SL_VERDICT_CERT ? v->cert : NULL;
     begin_tls(c);

@@ -11,6 +11,17 @@ enum { COUNT_MS = 1000 };
 
 /* --- the handshake --- */
 
+/* As sl_hello_certificate(). A protocol of the hook's (RFC 8737 has one for TLS over TCP) is none
+ * that QUIC could carry. */
+static int certificate(struct sl_conn *c, const struct sl_verdict *v, struct sl_cert **cert)
+{
+    if (v->kind == SL_VERDICT_CERT && v->text.len > 0) {
+        sl_cert_unref(v->cert);
+        return SL_E_DENIED;
+    }
+    return sl_hello_certificate(c, v, cert);
+}
+
 static void on_hello_verdict(struct sl_hook_slot *slot, const struct sl_verdict *v)
 {
     struct sl_conn *c = sl_container_of(slot, struct sl_conn, slot);
@@ -18,7 +29,7 @@ static void on_hello_verdict(struct sl_hook_slot *slot, const struct sl_verdict 
 
     if (!sl_hello_answered(c))
         return;
-    if (sl_hello_certificate(c, v, &cert) < 0)
+    if (certificate(c, v, &cert) < 0)
         cert = NULL;
     sl_quic_resume(c->quic, cert);
 }
@@ -32,7 +43,7 @@ static int on_hello(void *user SL_UNUSED, struct sl_quic_conn *quic,
     sl_hello_keep_sni(c, hello->sni);
     if (sl_hello_ask(c, hello, on_hello_verdict, &v) == SL_E_AGAIN)
         return SL_E_AGAIN;
-    return sl_hello_certificate(c, &v, cert);
+    return certificate(c, &v, cert);
 }
 
 static void on_ready(struct sl_quic_conn *quic)

@@ -179,6 +179,24 @@ static void the_hook_refuses(void)
     end();
 }
 
+/* A protocol for TLS over TCP is none that HTTP/3 could follow. */
+static void a_certificate_for_one_protocol_is_refused(bool waits)
+{
+    struct sl_verdict v = {.kind = SL_VERDICT_CERT, .text = SL_STR("acme-tls/1")};
+
+    begin(SL_HOOK_HELLO);
+    sl_assert(sl_cert_self_signed(&v.cert, SL_STR("a.example"), NULL) == 0);
+    w.hello.verdict = v;
+    w.hello.rc = waits ? SL_E_AGAIN : 0;
+    dial(&c);
+    run_until(w.loop, w.hello.n_calls == 1);
+    if (waits)
+        sl_hook_resume(w.hello.slot, &v);
+    run_until(w.loop, c.n_closed > 0);
+    sl_check(c.n_done == 0);
+    end();
+}
+
 static void a_hello_waits(bool is_welcome)
 {
     struct sl_verdict v = {.kind = is_welcome ? SL_VERDICT_NONE : SL_VERDICT_DENY};
@@ -538,6 +556,8 @@ int main(void)
     a_request_goes_through();
     the_policy_refuses();
     the_hook_refuses();
+    a_certificate_for_one_protocol_is_refused(false);
+    a_certificate_for_one_protocol_is_refused(true);
     a_hello_waits(true);
     a_hello_waits(false);
     a_hello_hook_costs_a_retry(true);

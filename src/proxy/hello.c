@@ -70,6 +70,19 @@ static int certificate_of_route(struct sl_conn *c, struct sl_cert **cert)
     return 0;
 }
 
+void sl_hello_keep_alpn(struct sl_conn *c, const struct sl_verdict *v)
+{
+    char *wire;
+
+    if (v->kind != SL_VERDICT_CERT || v->text.len == 0 || c->only_alpn.p != NULL)
+        return;
+    sl_assert(v->text.len <= SL_TLS_PROTOCOL_MAX);
+    wire = sl_alloc(1 + v->text.len);
+    wire[0] = (char)v->text.len;
+    memcpy(wire + 1, v->text.p, v->text.len);
+    c->only_alpn = sl_str(wire, 1 + v->text.len);
+}
+
 int sl_hello_certificate(struct sl_conn *c, const struct sl_verdict *v, struct sl_cert **cert)
 {
     int rc = SL_E_DENIED;

@@ -34,7 +34,8 @@ enum sl_verdict_kind {
     SL_VERDICT_REDIRECT,    /* status, location in `text` */
     SL_VERDICT_ROUTE,       /* use the route named `text` */
     SL_VERDICT_TARGET,      /* forward to target_host:target_port */
-    SL_VERDICT_CERT,        /* on_hello: `cert` (a reference) */
+    SL_VERDICT_CERT,        /* on_hello: `cert` (a reference); with a protocol in `text` (ALPN)
+                               that one or none, and nothing after the handshake */
     SL_VERDICT_PASSTHROUGH, /* on_hello */
     SL_VERDICT_SERVE,       /* on_request: the host answers itself with `status`, see `serve` */
 };

@@ -107,6 +107,8 @@ struct sl_conn {
     struct sl_client_hello *peek;
     struct sl_cert *hello_cert; /* on_hello chose it before TLS began: a reference until then */
     enum sl_verdict_kind hello_kind;
+    struct sl_str only_alpn; /* on_hello chose a protocol: it alone is offered, in wire form, and
+                                the connection is closed after the handshake */
     struct sl_deadline deadline;
     char ip[SL_ADDR_TEXT_LEN]; /* of the visitor */
     bool is_counted;           /* sl_visitor_leave() is owed */
@@ -191,6 +193,8 @@ int sl_hello_ask(struct sl_conn *c, const struct sl_tls_hello *hello,
                  struct sl_verdict *v);
 /* For on_verdict: true when the connection waits for it, which it does no more. */
 bool sl_hello_answered(struct sl_conn *c);
+/* Keeps the protocol of a verdict that names one, whose strings do not live long. */
+void sl_hello_keep_alpn(struct sl_conn *c, const struct sl_verdict *v);
 /* What follows from the verdict: a certificate of the hook or of the route (a reference), or a
  * negative code: refuse. */
 int sl_hello_certificate(struct sl_conn *c, const struct sl_verdict *v, struct sl_cert **cert);

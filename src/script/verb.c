@@ -168,6 +168,9 @@ static void read_cert(lua_State *L, struct reading *r)
                   key = take_required(L, r, "cert", "key");
     struct sl_err err;
 
+    r->v->text = take_text(L, r, "cert", "alpn");
+    if (r->v->text.len > SL_TLS_PROTOCOL_MAX)
+        luaL_error(L, "cert.alpn: more than %d bytes", SL_TLS_PROTOCOL_MAX);
     if (sl_cert_from_pem(&r->v->cert, cert, key, &err) < 0)
         luaL_error(L, "cert: %s", err.text);
 }

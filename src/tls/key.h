@@ -52,8 +52,7 @@ int sl_key_to_pem(const struct sl_key *key, enum sl_key_form form, struct sl_key
 /* The numbers of a JWK (RFC 7518, section 6) under their names there. */
 #define SL_KEY_PARTS(ROW)                                                                          \
     ROW(N, n)                                                                                      \
-    ROW(E, e) ROW(X, x) ROW(Y, y) ROW(D, d) ROW(P, p) ROW(Q, q) ROW(DP, dp) ROW(DQ, dq)            \
-        ROW(QI, qi)
+    ROW(E, e) ROW(X, x) ROW(Y, y) ROW(D, d) ROW(P, p) ROW(Q, q) ROW(DP, dp) ROW(DQ, dq) ROW(QI, qi)
 
 enum sl_key_part_id {
 #define SL_KEY_PART_ENUM(id, name) SL_KEY_PART_##id,

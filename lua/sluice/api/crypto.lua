@@ -77,5 +77,5 @@ return {
     { "options?", "{days?: integer, acme_identifier?: string}" } },
     returns = { { "string|nil", "PEM" }, failure },
     doc = "A certificate that the key has signed itself, for 90 days unless said otherwise (at "
-      .. "most 3650). acme_identifier: 32 raw bytes, for the extension of tls-alpn-01 (RFC 8737)." },
+      .. "most 3650). acme_identifier: 32 raw bytes, for the extension of tls-alpn-01, RFC 8737." },
 }

@@ -25,8 +25,11 @@ return {
     { "options?", "{tls?: boolean, verify?: boolean}" } }, returns = verb,
     doc = "Forwards to this host and port, whatever the routes say." },
   { name = "sluice.cert", args = { { "cert", "string", "PEM, the chain included" },
-    { "key", "string", "PEM" } }, returns = verb,
-    doc = "In on_hello: the certificate for this connection." },
+    { "key", "string", "PEM" }, { "options?", "{alpn?: string}" } }, returns = verb,
+    doc = "In on_hello: the certificate for this connection. alpn: the one protocol to agree on, "
+      .. "as acme-tls/1 (RFC 8737): a client that offers others alone gets the alert "
+      .. "no_application_protocol, and the connection is closed after the handshake. Not over "
+      .. "QUIC, where it refuses the connection." },
   { name = "sluice.passthrough", args = {}, returns = verb,
     doc = "In on_hello: relays the bytes to the route's target without ending TLS." },
   { name = "sluice.websocket", args = { { "fn", "fun(ws: sluice.WebSocket)" }, { "options?",
