@@ -904,9 +904,12 @@ sluice.check = nil
 ---@return integer|nil
 function sluice.worker() end
 
----Ends the program in order.
+---Ends the program at once: connections are closed.
 ---@param code? integer
 function sluice.exit(code) end
+
+---Ends the program as SIGTERM does: the script's stop() runs, nothing new is taken, and what is open is finished, for at most drain_timeout.
+function sluice.drain() end
 
 sluice.takeover = {}
 

@@ -1,4 +1,5 @@
 #include "app/runtime.h"
+#include "app/daemon.h"
 #include "app/supervisor.h"
 #include "app/takeover.h"
 #include "app/tunnels.h"
@@ -26,6 +27,24 @@ static struct sl_snapshot *current_snapshot(void *user)
 static void exit_service(void *user, int code)
 {
     sl_runtime_exit(user, code);
+}
+
+static void drain_now(void *user)
+{
+    struct sl_runtime *rt = user;
+
+    if (rt->is_draining)
+        return;
+    sl_log_info("ending: no new connections, open requests are finished");
+    sl_runtime_drain(rt);
+}
+
+/* Not while the script runs, whose stop() comes now. */
+static void drain_service(void *user)
+{
+    struct sl_runtime *rt = user;
+
+    sl_loop_soon(rt->loop, &rt->drain_soon, drain_now, rt);
 }
 
 static uint64_t load(const _Atomic uint64_t *counter)
@@ -91,6 +110,7 @@ int sl_runtime_load(struct sl_runtime *rt, struct sl_script **out, struct sl_err
                      .settings = sl_publish_settings,
                      .stats = sl_runtime_stats,
                      .exit = exit_service,
+                     .drain = rt->opts->is_check ? NULL : drain_service,
                      /* a check has no worker for them */
                      .tunnels = rt->opts->is_check ? NULL : &rt->tunnels->services,
                      .takeover = sl_takeover_services(rt->takeover)},
@@ -182,6 +202,7 @@ void sl_runtime_ready(struct sl_runtime *rt)
     if (rt->opts->is_check)
         return;
     tell_supervisor(rt, SL_RUNTIME_READY); /* first: whoever reads the line may kill us at once */
+    sl_daemon_ready();
     sl_log_info("ready", sl_f_int("workers", rt->n_workers), sl_f_int("pid", getpid()),
                 sl_f_double("after_ms", (double)(sl_clock_ns() - rt->started_ns) / 1e6));
 }
@@ -334,6 +355,7 @@ static void tear_down(struct sl_runtime *rt)
         sl_signal_stop(&rt->signals[i]);
     sl_timer_clear(&rt->drain_timer);
     sl_timer_clear(&rt->ready_timer);
+    sl_loop_unsoon(&rt->drain_soon);
     sl_trim_stop(&rt->trim);
     sl_loop_free(rt->loop);
     sl_tunnels_free(rt->tunnels);

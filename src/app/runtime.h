@@ -66,6 +66,7 @@ struct sl_runtime {
     struct sl_ports ports;                                     /* listened on */
     struct sl_signal signals[3];
     struct sl_timer drain_timer, ready_timer;
+    struct sl_task_link drain_soon; /* a script has asked for it */
     struct sl_trim trim;
     struct sl_reload *reload;
     struct sl_tunnels *tunnels;

@@ -1,4 +1,4 @@
-/* The process and the script's place in it: env, args, exit, version, worker, check. */
+/* The process and the script's place in it: env, args, exit, drain, version, worker, check. */
 #include <stdlib.h>
 #include "script/library.h"
 
@@ -15,6 +15,15 @@ static int exit_(lua_State *L)
 
     sl_need_service(L, services->exit != NULL, "sluice.exit");
     services->exit(services->user, code);
+    return 0;
+}
+
+static int drain(lua_State *L)
+{
+    const struct sl_script_services *services = sl_script_services(sl_script_of(L));
+
+    sl_need_service(L, services->drain != NULL, "sluice.drain");
+    services->drain(services->user);
     return 0;
 }
 
@@ -43,7 +52,7 @@ static void bind_args(lua_State *L)
 void sl_bind_process(lua_State *L)
 {
     static const struct luaL_Reg functions[] = {
-        {"env", env}, {"exit", exit_}, {"worker", worker}, {NULL, NULL}};
+        {"env", env}, {"exit", exit_}, {"drain", drain}, {"worker", worker}, {NULL, NULL}};
 
     sl_bind_functions(L, functions);
     bind_args(L);

@@ -97,6 +97,9 @@ struct sl_script_services {
     void (*stats)(void *user, struct sl_script_stats *out);
     /* Control. Ends the program in order; returns at once. */
     void (*exit)(void *user, int code);
+    /* Control. As a SIGTERM: from the end of this turn on nothing new is taken, and the program
+     * ends when what is open has been answered. Again: no effect. */
+    void (*drain)(void *user);
     const struct sl_script_tunnels *tunnels;   /* Control. script/tunnels.h */
     const struct sl_script_takeover *takeover; /* Control. script/takeover.h */
 };

@@ -30,7 +30,10 @@ return {
   { name = "sluice.worker", args = {}, returns = { { "integer|nil" } },
     doc = "1 to N on a worker, nil in the control thread." },
   { name = "sluice.exit", args = { { "code?", "integer" } }, control = true, returns = {},
-    doc = "Ends the program in order." },
+    doc = "Ends the program at once: connections are closed." },
+  { name = "sluice.drain", args = {}, control = true, returns = {},
+    doc = "Ends the program as SIGTERM does: the script's stop() runs, nothing new is taken, and "
+      .. "what is open is finished, for at most drain_timeout." },
   { name = "sluice.publish",
     args = { { "specs", "table[]" }, { "policy?", "table" }, { "tolerant?", "boolean" } },
     internal = true, control = true, waits = true,

@@ -231,6 +231,10 @@ function core.exit(code)
   world.exit_code = code or 0
 end
 
+function core.drain()
+  world.exit_code = 0
+end
+
 -- The data plane.
 
 function core.publish(specs, policy)
