@@ -222,7 +222,7 @@ describe("the routes of a core-server", function()
     assert.same({ 307, "https://{domain}{path}" },
       { redirect.action.statusCode, redirect.action.location })
     assert.equal(443, found["a.test"].match.ports)
-    assert.equal("auto", found["a.test"].action.tls.certificate)
+    assert.equal("hook", found["a.test"].action.tls.certificate)
     found = by_name(routes.generate(two, { http_port = 8080, https_port = 8443 }))
     assert.equal("https://{domain}:8443{path}", found["redirect to HTTPS"].action.location)
     assert.matches("https://a.test:8443/ -> ", found["unknown local name on port 8080"].action.body,

@@ -32,7 +32,7 @@ local function targets(port)
 end
 
 local function tls()
-  return { mode = "terminate", certificate = "auto" }
+  return { mode = "terminate", certificate = "hook" }
 end
 
 --- The route of one name; its name is that of the route, too.

@@ -37,7 +37,8 @@ local function read_line(line)
   return port and { domain = domain, port = port }, err
 end
 
---- Reads the text of a file. Lines that are wrong are left out; of two about a name the first is it.
+--- Reads the text of a file. Lines that are wrong are left out; of two about a name the first
+-- counts.
 -- @tparam string text
 -- @treturn table list of `domain` and `port`
 -- @treturn table what is wrong, as sentences
