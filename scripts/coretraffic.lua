@@ -11,11 +11,14 @@
 local sluice = require "sluice"
 local admin = require "sluice.admin"
 local admin_settings = require "sluice.admin.settings"
+local certificates = require "sluice.certificates"
 local coreflow = require "sluice.coreflow"
 local coreflow_settings = require "sluice.coreflow.settings"
 local standalone = require "sluice.standalone"
 
-local coretraffic = {}
+-- Handshakes for names with the certificate "auto" wait here while it is issued. Standalone mode
+-- switches the hook on when its file has `acme`; until then it costs nothing.
+local coretraffic = { on_hello = certificates.on_hello, limits = { hello_hook = false } }
 
 local function has_flag(name)
   for _, argument in ipairs(sluice.args) do
@@ -57,12 +60,14 @@ function modes.standalone.check()
   return true
 end
 
+local service -- of standalone mode, for stop()
+
 function modes.standalone.start()
   local settings, err = admin_settings.read(sluice.env)
   if not settings then
     return nil, err
   end
-  local service = standalone.new(config_path())
+  service = standalone.new(config_path())
   local ok
   ok, err = admin.start(service, settings) -- first: probes get an answer while routes load
   if not ok then
@@ -140,6 +145,9 @@ end
 
 --- Says goodbye to Coreflow, so that it does not take this connection for one that lives.
 function coretraffic.stop()
+  if service then
+    service:close()
+  end
   if connection then
     connection:close()
   end

@@ -60,7 +60,10 @@ function checks.profile(value)
   return type(value) == "string" and value ~= "", "must be the name of a profile of the CA"
 end
 
-local function check(options)
+--- What is wrong with options of new(), but for those that are missing.
+-- @treturn ?boolean
+-- @treturn ?string what is wrong
+function acme.check(options)
   for name, value in pairs(options) do
     if not checks[name] then
       return nil, ("unknown option %s%s"):format(tostring(name), suggest.hint(name, checks))
@@ -70,12 +73,17 @@ local function check(options)
       return nil, ("%s %s"):format(name, what)
     end
   end
+  return true
+end
+
+local function check(options)
+  local ok, err = acme.check(options)
   for _, name in ipairs { "directory", "storage" } do
-    if options[name] == nil then
+    if ok and options[name] == nil then
       return nil, name .. " is missing"
     end
   end
-  return true
+  return ok, err
 end
 
 --- @tparam table options `directory` (URL), `storage` (sluice.certificates.disk or .redis),

@@ -150,8 +150,25 @@ local function per_route(stats)
   return out
 end
 
+local function certificates(status)
+  return status and {
+    names = status.names,
+    live = status.live,
+    waiting = status.waiting,
+    expiring = status.expiring,
+    orders = status.orders,
+    issued = status.issued,
+    renewed = status.renewed,
+    failed = status.failed,
+    notStored = status.not_stored,
+    pausedSeconds = status.paused_for,
+    clockOffSeconds = status.clock_is_off_by,
+    lastError = status.last_error,
+  }
+end
+
 endpoints["/statistics"] = {
-  GET = function()
+  GET = function(self)
     local stats = sluice.stats()
     return answer(200, {
       activeConnections = stats.active_connections,
@@ -171,6 +188,7 @@ endpoints["/statistics"] = {
         forwarded = stats.quic_forwarded,
       },
       errors = stats.errors,
+      certificates = certificates(self._service:certificates()),
       perRoute = per_route(stats),
     })
   end,
@@ -196,7 +214,8 @@ function admin:handle(req)
   return self._server:handle(req)
 end
 
---- @tparam table service start, replace, reload, set_policy, routes, is_ready as sluice.standalone
+---- @tparam table service start, replace, reload, set_policy, routes, is_ready, certificates as
+-- sluice.standalone
 -- @tparam table settings from sluice.admin.settings
 function admin.new(service, settings)
   local self = setmetatable({ _service = service, _settings = settings }, admin)

@@ -47,18 +47,38 @@ local function compile_route(c, value, index)
   return spec, is_enabled
 end
 
+local max_listed = 64 -- ports of a name, beyond which it is all
+
+-- Ports by name, of those that are to get a certificate: true stands for all.
+local function note_auto(auto, spec)
+  for _, name in ipairs(spec.auto or {}) do
+    local ports = auto[name] or {}
+    for _, range in ipairs(spec.ports) do
+      if ports == true or #ports + range[2] - range[1] >= max_listed then
+        ports = true
+        break
+      end
+      for port = range[1], range[2] do
+        ports[#ports + 1] = port
+      end
+    end
+    auto[name] = ports
+  end
+end
+
 local function compile_all(c, list)
-  local specs, places, names = {}, {}, {}
+  local specs, places, names, auto = {}, {}, {}, {}
   for i = 1, #list do
     c:at(i - 1)
     local spec, is_enabled = compile_route(c, list[i], i - 1)
     if is_enabled then
       note_name(c, names, spec.name, i - 1)
+      note_auto(auto, spec)
       specs[#specs + 1] = spec
       places[#specs] = i - 1
     end
   end
-  return specs, places
+  return specs, places, auto
 end
 
 local root = check.new()
@@ -66,19 +86,20 @@ local root = check.new()
 --- Checks and flattens a list of routes. Waits for nothing and changes nothing.
 -- @tparam table list
 -- @treturn ?table specs for the data plane; those of disabled routes are left out
--- @treturn table|string notes: `warnings` (sentences), `places` (the index of each spec's route);
--- or what is wrong
+-- @treturn table|string notes: `warnings` (sentences), `places` (the index of each spec's route),
+-- `auto` (names with the certificate "auto": for sluice.certificates, its set_names); or what is
+-- wrong
 function routes.compile(list)
   local ok, err = check.run(root.array, root, list, "routes", "routes")
   if not ok then
     return nil, err
   end
   local c = check.new("routes[%d]")
-  local specs, places = check.run(compile_all, c, list)
+  local specs, places, auto = check.run(compile_all, c, list)
   if not specs then
     return nil, places
   end
-  return specs, { warnings = c:warnings(), places = places }
+  return specs, { warnings = c:warnings(), places = places, auto = auto }
 end
 
 --- Checks and flattens a single route, for a source whose routes have nothing to do with each
@@ -110,13 +131,13 @@ end
 -- @tparam table specs from compile()
 -- @tparam table notes from compile()
 -- @tparam[opt] table flat_policy from sluice.policy
--- @treturn ?table `routes` (how many), `compiled` (how many of them are new), `warnings`
+-- @treturn ?table `routes` (how many), `compiled` (how many of them are new), `warnings`, `auto`
 -- @treturn ?string what is wrong
 -- @treturn ?string "invalid" when it is a route, "failed" when it is the world
 function routes.publish_compiled(specs, notes, flat_policy)
   local result, err, index = core.publish(specs, flat_policy or {})
   if result then
-    result.warnings = notes.warnings
+    result.warnings, result.auto = notes.warnings, notes.auto
     return result
   end
   if index then

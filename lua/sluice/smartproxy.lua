@@ -4,6 +4,7 @@
 -- policy, which the admin API can replace by themselves, together with what the file says about all
 -- of them. Everything here is pure.
 
+local acme = require "sluice.smartproxy.acme"
 local check = require "sluice.check"
 local json = require("sluice").json
 local policy = require "sluice.policy"
@@ -11,7 +12,6 @@ local policy = require "sluice.policy"
 local smartproxy = {}
 
 local no_code = check.ignore "code has no place in a configuration file"
-local no_acme = check.ignore "this version does not issue certificates"
 local no_engine = check.ignore "there is one engine for everything"
 local no_lifetime = check.ignore "connections live as long as they are used"
 local no_source = check.ignore "the visitor's address is in X-Forwarded-For and the PROXY header"
@@ -25,8 +25,8 @@ local known = {
   inactivityTimeout = true, socketTimeout = true, initialDataTimeout = true,
   connectionTimeout = true, gracefulShutdownTimeout = true,
   preserveSourceIP = no_source,
-  acme = no_acme, certStore = no_acme, certProvisionFunction = no_code,
-  certProvisionFallbackToAcme = no_acme,
+  acme = true, certStore = check.ignore "see acme.certificateStore",
+  certProvisionFunction = no_code, certProvisionFallbackToAcme = no_code,
   useHttpProxy = no_engine, httpProxyPort = no_engine,
   nftables = check.ignore "forwarding in the kernel is not supported",
   metrics = check.ignore "see GET /statistics",
@@ -155,6 +155,7 @@ local function parse(c, options)
   -- Unlike inside routes, unknown keys at the top are no error: the original takes them, too.
   local o = c:object(c:known_only(options, known), known)
   return {
+    acme = acme.parse(c, o.acme),
     routes = o.routes == nil and {} or c:array(o.routes, "routes", "routes"),
     defaults = parse_defaults(c, o.defaults),
     redirect = parse_redirect(c, o.httpToHttpsRedirect),
@@ -169,7 +170,7 @@ end
 --- Takes a decoded configuration apart. The routes in it are not looked into; routes() does that.
 -- @tparam table options
 -- @treturn ?table config: `routes` (as given), `policy` (as given), `settings` for the data plane,
--- `warnings` (sentences), and what routes() and policy() need
+-- `acme` (see sluice.smartproxy.acme), `warnings` (sentences), and what routes() and policy() need
 -- @treturn ?string what is wrong
 function smartproxy.parse(options)
   local c = check.new()

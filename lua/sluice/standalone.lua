@@ -10,6 +10,7 @@
 --   assert(service:start())
 --   local n, err, kind = service:replace(routes)
 
+local certificates = require "sluice.standalone.certificates"
 local sluice = require "sluice"
 local latest = require "sluice.latest"
 local routes = require "sluice.routes"
@@ -52,8 +53,23 @@ function standalone.load(path)
   return config
 end
 
+-- Who answers the CA when it looks whether our names lead here: behind all other routes.
+local function add_challenge_route(own, config, active, specs, notes)
+  if not config.acme then
+    return next(notes.auto) == nil,
+      'action.tls.certificate: "auto" needs acme at the top of the configuration file'
+  end
+  local route, err = own:route(config.acme, notes.auto, specs)
+  if route then
+    local spec = assert(routes.compile_one(route))
+    active[#active + 1], specs[#specs + 1] = route, spec
+    notes.places[#specs] = #active - 1
+  end
+  return not err, err
+end
+
 -- A list of routes, compiled under a configuration.
-local function compile_set(config, list)
+local function compile_set(config, list, own)
   local active, err = smartproxy.routes(config, list)
   if not active then
     return nil, err
@@ -61,6 +77,11 @@ local function compile_set(config, list)
   local specs, notes = routes.compile(active)
   if not specs then
     return nil, notes
+  end
+  local ok
+  ok, err = add_challenge_route(own, config, active, specs, notes)
+  if not ok then
+    return nil, err
   end
   return { config = config, raw = list, active = active, specs = specs, notes = notes }
 end
@@ -75,11 +96,11 @@ local function compile_policy(config, given)
 end
 
 -- Changes wait in a queue, and a reload before them may have brought another configuration.
-local function under(config, compiled, compile)
+local function under(config, compiled, compile, own)
   if compiled.config == config then
     return compiled
   end
-  return compile(config, compiled.raw)
+  return compile(config, compiled.raw, own)
 end
 
 local appliers = {}
@@ -95,11 +116,12 @@ end
 
 --- @tparam string path of the configuration file
 function standalone.new(path)
-  local self = setmetatable({ _path = path, _is_ready = false }, standalone)
+  local own = certificates.new()
+  local self = setmetatable({ _path = path, _is_ready = false, _own = own }, standalone)
   local config = smartproxy.parse {}
   self._running = {
     config = config,
-    set = compile_set(config, {}),
+    set = compile_set(config, {}, own),
     policy = compile_policy(config, {}),
   }
   self._queue = latest.new(function(kind, value)
@@ -114,11 +136,31 @@ local function log_warnings(warnings)
   end
 end
 
+-- Handshakes are looked at while a route needs that: the script has it switched off.
+local function has_auto(state)
+  return next(state.set.notes.auto) ~= nil
+end
+
+local function settings_of(state)
+  if not has_auto(state) then
+    return state.config.settings
+  end
+  local settings = { hello_hook = true }
+  for name, value in pairs(state.config.settings) do
+    settings[name] = value
+  end
+  return settings
+end
+
+local function has_same_settings(a, b)
+  return a.config == b.config and has_auto(a) == has_auto(b)
+end
+
 -- Makes a state the running one; waits until it is live.
 local function apply(self, state)
   local before = self._running
-  if state.config ~= before.config then
-    local ok, err = core.settings(state.config.settings)
+  if not has_same_settings(state, before) then
+    local ok, err = core.settings(settings_of(state))
     if not ok then
       return nil, err, "invalid"
     end
@@ -126,12 +168,13 @@ local function apply(self, state)
   local result, err, problem =
     routes.publish_compiled(state.set.specs, state.set.notes, state.policy.flat)
   if not result then
-    if state.config ~= before.config then
-      core.settings(before.config.settings)
+    if not has_same_settings(state, before) then
+      core.settings(settings_of(before))
     end
     return nil, err, problem
   end
   self._running = state
+  self._own:follow(state.config.acme, state.set.notes.auto)
   if not sluice.check then
     sluice.log.info("routes are live", { routes = result.routes, compiled = result.compiled })
   end
@@ -140,7 +183,7 @@ end
 
 function appliers.routes(self, set)
   local running = self._running
-  local ready, err = under(running.config, set, compile_set)
+  local ready, err = under(running.config, set, compile_set, self._own)
   if not ready then
     return nil, err, "invalid"
   end
@@ -163,7 +206,7 @@ function appliers.reload(self)
     return nil, err, "invalid"
   end
   local set, policy
-  set, err = compile_set(config, config.routes)
+  set, err = compile_set(config, config.routes, self._own)
   if not set then
     return nil, ("%s: %s"):format(self._path, err), "invalid"
   end
@@ -194,7 +237,7 @@ end
 --- Replaces all routes; those of the file come back with reload().
 -- @tparam table list routes as SmartProxy has them
 function standalone:replace(list)
-  local set, err = compile_set(self._running.config, list)
+  local set, err = compile_set(self._running.config, list, self._own)
   if not set then
     return nil, err, "invalid"
   end
@@ -214,6 +257,17 @@ end
 --- Are routes live?
 function standalone:is_ready()
   return self._is_ready
+end
+
+--- How the certificates are that are ordered here; see the status() of sluice.certificates.manager.
+-- @treturn ?table nil: there are none
+function standalone:certificates()
+  return self._own:status()
+end
+
+--- Ends what would be in the way of a newer script.
+function standalone:close()
+  self._own:close()
 end
 
 --- @treturn table the routes as they were given

@@ -162,9 +162,9 @@ describe("standalone mode of the program", function()
   end)
 
   it("warns about what it ignores", function()
-    start { acme = { email = "x" }, rotes = {} }
+    start { noDelay = true, rotes = {} }
     local log = ingress.program:text("stderr")
-    assert.matches("acme: ignored: this version does not issue certificates", log, 1, true)
+    assert.matches("noDelay: ignored: is always on", log, 1, true)
     assert.matches('rotes: ignored: unknown key (did you mean \\"routes\\"?)', log, 1, true)
   end)
 

@@ -20,6 +20,7 @@ local function fake_service()
   service.replace, service.set_policy = change("replace"), change("set_policy")
   service.reload = change("reload")
   function service:is_ready() return self.ready end
+  function service:certificates() return self.status end
   function service:routes() return self.raw, self.active end
   return service
 end

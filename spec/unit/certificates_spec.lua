@@ -106,6 +106,18 @@ describe("certificates", function()
       world.files["/certs/app.example.com"])
   end)
 
+  it("are ordered although time goes on while it is looked what is due", function()
+    local passed = 0
+    testing.fake("now", function()
+      passed = passed + 1e-6
+      return world.scheduler:now() + passed
+    end)
+    world.files["/certs/old.example.com"] = kept("old.example.com", 90, sluice.time() - 80 * day)
+    begin():set_names { ["new.example.com"] = true, ["old.example.com"] = true }
+    clock:advance(5)
+    assert.equal(2, #issuer.calls)
+  end)
+
   it("make handshakes wait, for one order however many they are", function()
     begin():set_names { ["app.example.com"] = true }
     local shakes = {}

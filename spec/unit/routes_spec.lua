@@ -476,6 +476,22 @@ describe("routes.compile", function()
       assert.same({ "terminate", "self-signed" }, { spec.tls, spec.cert })
     end)
 
+    it("takes auto, and notes the names that are to get a certificate", function()
+      local auto = { mode = "terminate", certificate = "auto" }
+      local one, another = with_tls(auto), with_tls(auto)
+      one.match.domains = { "a.example.com", "*.example.com", "192.0.2.1", "b.example.com" }
+      another.match = { ports = { 8443, { from = 9000, to = 9001 } }, domains = "a.example.com" }
+      local specs, notes = routes.compile { one, another }
+      assert.same({ "terminate", nil, { "a.example.com", "b.example.com" } },
+        { specs[1].tls, specs[1].cert, specs[1].auto })
+      assert.same({ ["a.example.com"] = { 443, 8443, 9000, 9001 }, ["b.example.com"] = { 443 } },
+        notes.auto)
+      assert.matches('%*.example.com" gets no certificate', notes.warnings[1])
+      another.match.ports = { from = 1000, to = 2000 }
+      specs, notes = routes.compile { one, another }
+      assert.same({ 2, true }, { #specs, notes.auto["a.example.com"] })
+    end)
+
     it("needs no certificate to pass through, and says that one is ignored", function()
       local spec, notes = compiled(with_tls { mode = "passthrough", certificate = "auto" })
       assert.equal("passthrough", spec.tls)
@@ -484,7 +500,7 @@ describe("routes.compile", function()
     end)
 
     it("is refused with its place", function()
-      local wanted = ': give key and cert as PEM text, or "self-signed"'
+      local wanted = ': give key and cert as PEM text, "auto" or "self-signed"'
       for tls, expected in pairs {
         [{}] = ".mode: is missing: passthrough, terminate or terminate-and-reencrypt",
         [{ mode = "x" }] = '.mode: "x" is not one of "passthrough", "terminate", '
@@ -492,8 +508,6 @@ describe("routes.compile", function()
         [{ mode = "terminate" }] = ".certificate: is missing" .. wanted,
         [{ mode = "terminate", certificate = "x" }] =
           '.certificate: "x" is not a certificate' .. wanted,
-        [{ mode = "terminate", certificate = "auto" }] = '.certificate: "auto" is not supported '
-          .. 'yet; give key and cert as PEM text, or "self-signed"',
         [{ mode = "terminate", certificate = { key = key } }] = ".certificate.cert: is missing",
         [{ mode = "terminate", certificate = { cert = key, key = key } }] =
           ".certificate.cert: holds no PEM block BEGIN CERTIFICATE-----",

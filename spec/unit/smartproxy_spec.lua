@@ -62,10 +62,9 @@ describe("smartproxy.parse", function()
 
   it("warns about keys that have no effect, once each", function()
     assert.same({
-      "acme: ignored: this version does not issue certificates",
       "noDelay: ignored: is always on",
       "preserveSourceIP: ignored: the visitor's address is in X-Forwarded-For and the PROXY header",
-    }, warnings { noDelay = true, acme = { email = "x" }, preserveSourceIP = true })
+    }, warnings { noDelay = true, preserveSourceIP = true })
   end)
 
   it("hands timeouts and limits on", function()

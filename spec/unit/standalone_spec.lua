@@ -1,4 +1,7 @@
+local acme = require "sluice.acme"
+local challenges = require "sluice.acme.challenges"
 local sluice = require "sluice"
+local smartproxy = require "sluice.smartproxy"
 local standalone = require "sluice.standalone"
 local testing = require "sluice.testing"
 
@@ -68,13 +71,13 @@ describe("standalone mode", function()
   it("starts with what the file says", function()
     write_config {
       routes = { route("a") }, httpToHttpsRedirect = {}, inactivityTimeout = 1000,
-      securityPolicy = { blockedIps = { "10.0.0.9" } }, acme = {},
+      securityPolicy = { blockedIps = { "10.0.0.9" } }, certStore = {},
     }
     started()
     assert.same({ "a", "http-to-https-redirect" }, names(last()))
     assert.same({ block = { "10.0.0.9" } }, last().policy)
     assert.equal(1000, world.settings.inactivity_timeout)
-    assert.is_true(logged("warn", "acme: ignored"))
+    assert.is_true(logged("warn", "certStore: ignored"))
   end)
 
   it("does not start with a file that is wrong", function()
@@ -242,5 +245,111 @@ describe("standalone mode", function()
       assert.same({ "a" }, names(last()))
       assert.same({ block = { "10.0.0.9" } }, last().policy)
     end)
+  end)
+end)
+
+describe("certificates of standalone mode", function()
+  before_each(testing.reset)
+
+  local function auto(name, ports, domains)
+    return route(name, {
+      match = { ports = ports, domains = domains },
+      action = { type = "forward", targets = { { host = "app", port = 3000 } },
+        tls = { mode = "terminate", certificate = "auto" } },
+    })
+  end
+
+  -- Domains that the challenge route is for, or nil.
+  local function challenged()
+    for _, spec in ipairs(last().specs) do
+      if spec.name == "acme-challenge" then
+        return spec.domains, spec.ports[1][1]
+      end
+    end
+  end
+
+  it("are ordered for the names of routes, and the hook is switched on for them", function()
+    write_config { routes = { auto("a", 443, "a.example.com") }, acme = { email = "a@b.example" } }
+    local service = started()
+    assert.is_true(world.settings.hello_hook)
+    assert.equal(1, service:certificates().names)
+    now(function() return service:replace { route("plain") } end)
+    assert.is_nil(world.settings.hello_hook)
+    assert.equal(0, service:certificates().names)
+    now(function()
+      return service:replace { auto("b", 443, { "b.example.com", "c.example.com" }) }
+    end)
+    assert.is_true(world.settings.hello_hook)
+    assert.equal(2, service:certificates().names)
+  end)
+
+  it("need acme in the file", function()
+    write_config { routes = { auto("a", 443, "a.example.com") } }
+    local service = standalone.new(path)
+    local ok, err, problem = now(function() return service:start() end)
+    assert.is_nil(ok)
+    assert.matches('"auto" needs acme at the top of the configuration file', err, 1, true)
+    assert.equal("invalid", problem)
+    write_config { routes = { auto("a", 443, "a.example.com") }, acme = { enabled = false } }
+    assert.is_nil((now(function() return service:start() end)))
+  end)
+
+  it("are shown to be wanted by a route for http-01, where its port is listened on", function()
+    write_config { routes = { auto("a", 443, "a.example.com") }, acme = {} }
+    local service = started()
+    assert.is_nil(challenged())
+    now(function() return service:replace { auto("a", 443, "a.example.com"),
+      route("plain", { match = { ports = 80 } }) } end)
+    assert.same({ { "a.example.com" }, 80 }, { challenged() })
+    write_config { routes = { auto("a", 443, "a.example.com") }, acme = { port = 8080 } }
+    now(function() return service:reload() end)
+    assert.same({ { "a.example.com" }, 8080 }, { challenged() })
+    write_config { routes = { auto("a", 443, "a.example.com") },
+      acme = { port = 8080, challenges = { "tls-alpn-01" } } }
+    now(function() return service:reload() end)
+    assert.is_nil(challenged())
+    local _, active = service:routes()
+    assert.equal(1, #active)
+  end)
+
+  it("answer what the CA asks over HTTP, and 404 to everybody else", function()
+    write_config { routes = { auto("a", 443, "a.example.com") }, acme = { port = 80 } }
+    started()
+    local port
+    for _, spec in ipairs(last().specs) do
+      port = spec.name == "acme-challenge" and spec.targets[1].port or port
+    end
+    local url = ("http://127.0.0.1:%d/.well-known/acme-challenge/"):format(port)
+    local hide = assert(challenges.new():show("http-01", "a.example.com", "token", "token.thumb"))
+    assert.equal("token.thumb", sluice.fetch(url .. "token").body)
+    hide()
+    assert.equal(404, sluice.fetch(url .. "token").status)
+  end)
+
+  it("come from staging unless the operator says production", function()
+    for given, directory in pairs {
+      [{}] = acme.lets_encrypt_staging,
+      [{ useProduction = true }] = acme.lets_encrypt,
+      [{ environment = "production" }] = acme.lets_encrypt,
+      [{ useProduction = true, environment = "staging" }] = acme.lets_encrypt_staging,
+      [{ useProduction = true, directory = "https://ca.example/acme" }] = "https://ca.example/acme",
+    } do
+      local config = assert(smartproxy.parse { acme = given })
+      assert.equal(directory, config.acme.issuer.directory)
+    end
+  end)
+
+  it("refuse settings that are wrong, with their place", function()
+    for given, expected in pairs {
+      [{ email = "me" }] = "acme: email is not an e-mail address",
+      [{ emial = "a@b" }] = 'acme.emial: unknown key (did you mean "email"?)',
+      [{ renewThresholdDays = 0 }] =
+        "acme.renewThresholdDays: 0 is not a number of days (1 to 3650)",
+      [{ challenges = { "dns-01" } }] = "acme: challenges must be a list of tls-alpn-01, http-01",
+      [{ eab = { kid = "x" } }] = "acme.eab.hmacKey: is missing",
+      [{ directory = "http://ca.example" }] = "acme: directory must be an https URL",
+    } do
+      assert.same({ nil, expected }, { smartproxy.parse { acme = given } })
+    end
   end)
 end)

@@ -61,11 +61,11 @@ function orders:blocked(state)
   return math.max(self._budget:wait(state.certificate and 1 or for_new), state.budget:wait())
 end
 
---- When something has to be done about a name, on the clock that only goes forward.
+--- When something has to be done about a name, or had to be, on the clock that only goes forward.
 function orders:next_at(state)
-  local at = sluice.now()
+  local at = 0
   if state.certificate then
-    at = at + (self._renews and math.max(state.renew_at - self:time(), 0) or math.huge)
+    at = self._renews and sluice.now() + state.renew_at - self:time() or math.huge
   end
   return math.max(at, state.retry_at, self._pause_until)
 end

@@ -76,7 +76,7 @@ keys.target_match = {
 keys.tls = {
   mode = true, certificate = true,
   verify = true, -- (own) of the target's certificate, with terminate-and-reencrypt
-  acme = ignore "this version does not issue certificates",
+  acme = ignore "the acme settings of the file are for all routes",
   honorCipherOrder = ignore "the order of TLS 1.3 applies",
   sessionTimeout = ignore "session tickets have a life time of their own",
   versions = refuse "the versions are TLS 1.2 and 1.3 and cannot be chosen",

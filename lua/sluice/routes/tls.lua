@@ -25,17 +25,35 @@ local function pem(c, value, label, path)
   return value
 end
 
+-- A public CA issues for whole names that have a dot; for patterns it would want to see DNS.
+local function can_be_issued(name)
+  return name:find(".", 1, true) ~= nil and not name:find("[*:]") and not name:find("^[%d.]+$")
+end
+
+-- The names that need a certificate, which somebody else takes care of: sluice.certificates.
+local function automatic(c, spec)
+  local names = {}
+  for _, name in ipairs(spec.domains or {}) do
+    if can_be_issued(name) then
+      names[#names + 1] = name
+    else
+      c:warn(check.show(name) .. ' gets no certificate: "auto" is for whole names with a dot',
+        "action.tls.certificate")
+    end
+  end
+  if not names[1] then
+    c:fail('"auto" needs match.domains with a whole name that has a dot', "action.tls.certificate")
+  end
+  return names
+end
+
 local function certificate(c, value)
   if value == "self-signed" then
     return value
   end
-  if value == "auto" then
-    c:fail('"auto" is not supported yet; give key and cert as PEM text, or "self-signed"',
-      "action.tls.certificate")
-  end
   if type(value) ~= "table" then
     c:fail((value == nil and "is missing" or check.show(value) .. " is not a certificate")
-      .. ': give key and cert as PEM text, or "self-signed"', "action.tls.certificate")
+      .. ': give key and cert as PEM text, "auto" or "self-signed"', "action.tls.certificate")
   end
   local pair = c:object(value, keys.certificate, "action.tls.certificate")
   return {
@@ -54,7 +72,11 @@ function tls.compile(c, value, spec)
   spec.tls = c:one_of(given.mode, modes, "action.tls.mode")
   c:boolean(given.verify, false, "action.tls.verify")
   if spec.tls ~= "passthrough" then
-    spec.cert = certificate(c, given.certificate)
+    if given.certificate == "auto" then
+      spec.auto = automatic(c, spec)
+    elseif given.certificate ~= "hook" then -- which the on_hello of the script has
+      spec.cert = certificate(c, given.certificate)
+    end
   elseif given.certificate ~= nil then
     c:warn("ignored: the target shows its own certificate", "action.tls.certificate")
   end

@@ -1,0 +1,91 @@
+--- The `acme` of SmartProxy's configuration (IAcmeOptions), in terms of sluice.acme and
+-- sluice.certificates. Pure.
+
+local acme = require "sluice.acme"
+local check = require "sluice.check"
+
+local options = {}
+
+local keys = {
+  enabled = true, email = true, accountEmail = true, environment = true, useProduction = true,
+  port = true, autoRenew = true, renewThresholdDays = true, certificateStore = true,
+  directory = true, eab = true, caFile = true, challenges = true, profile = true, -- (own)
+  renewCheckIntervalHours = check.ignore "certificates are renewed when it is time",
+  skipConfiguredCerts = check.ignore 'only routes with the certificate "auto" get one',
+  routeForwards = check.ignore "challenges are answered here",
+}
+
+local eab_keys = { kid = true, hmacKey = true }
+local environments = { production = true, staging = true }
+local default_store = "./certs"
+local day = 86400
+
+local function is_production(c, o)
+  local production = c:boolean(o.useProduction, false, "acme.useProduction")
+  if o.environment ~= nil then
+    c:one_of(o.environment, environments, "acme.environment")
+    production = o.environment == "production"
+  end
+  return production
+end
+
+local function text(c, o, name)
+  return o[name] ~= nil and c:string(o[name], "acme." .. name) or nil
+end
+
+local function binding(c, value)
+  if value == nil then
+    return nil
+  end
+  local eab = c:object(value, eab_keys, "acme.eab")
+  return {
+    kid = c:string(eab.kid, "acme.eab.kid"),
+    hmac_key = c:string(eab.hmacKey, "acme.eab.hmacKey"),
+  }
+end
+
+local function renew_before(c, o)
+  if o.renewThresholdDays == nil then
+    return nil
+  end
+  return c:integer(o.renewThresholdDays, 1, 3650, "a number of days", "acme.renewThresholdDays")
+    * day
+end
+
+local function issuer_options(c, o)
+  local issuer = {
+    directory = text(c, o, "directory")
+      or (is_production(c, o) and acme.lets_encrypt or acme.lets_encrypt_staging),
+    email = text(c, o, "email") or text(c, o, "accountEmail"),
+    eab = binding(c, o.eab),
+    ca_file = text(c, o, "caFile"),
+    challenges = o.challenges,
+    profile = text(c, o, "profile"),
+  }
+  local ok, err = acme.check(issuer)
+  if not ok then
+    c:fail(err, "acme")
+  end
+  return issuer
+end
+
+--- @param c a checker
+-- @param value what the file says
+-- @treturn ?table `issuer` (options of sluice.acme, without its storage), `store` (a folder),
+-- `port` (where http-01 is answered, if it was said), `renew`, `renew_before`; nil: switched off
+function options.parse(c, value)
+  if value == nil then
+    return nil
+  end
+  local o = c:object(value, keys, "acme")
+  local settings = {
+    issuer = issuer_options(c, o),
+    store = text(c, o, "certificateStore") or default_store,
+    port = o.port ~= nil and c:port(o.port, "acme.port") or nil,
+    renew = c:boolean(o.autoRenew, true, "acme.autoRenew"),
+    renew_before = renew_before(c, o),
+  }
+  return c:boolean(o.enabled, true, "acme.enabled") and settings or nil
+end
+
+return options
