@@ -18,10 +18,11 @@
 
 local disk = require "sluice.certificates.disk"
 local manager = require "sluice.certificates.manager"
+local redis = require "sluice.certificates.redis"
 local suggest = require "sluice.suggest"
 local worker = require "sluice.certificates.worker"
 
-local certificates = { disk = disk.new }
+local certificates = { disk = disk.new, redis = redis.new }
 
 --- The two hooks of a worker: on_hello and on_request. What they remember is theirs.
 function certificates.hooks()

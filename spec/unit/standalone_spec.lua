@@ -347,6 +347,8 @@ describe("certificates of standalone mode", function()
         "acme.renewThresholdDays: 0 is not a number of days (1 to 3650)",
       [{ challenges = { "dns-01" } }] = "acme: challenges must be a list of tls-alpn-01, http-01",
       [{ eab = { kid = "x" } }] = "acme.eab.hmacKey: is missing",
+      [{ redis = { host = "" } }] = "acme.redis.host: is empty",
+      [{ redis = { hots = "a" } }] = 'acme.redis.hots: unknown key (did you mean "host"?)',
       [{ directory = "http://ca.example" }] = "acme: directory must be an https URL",
     } do
       assert.same({ nil, expected }, { smartproxy.parse { acme = given } })

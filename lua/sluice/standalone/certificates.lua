@@ -96,7 +96,8 @@ function own:route(settings, auto, specs)
 end
 
 local function begin(settings)
-  local storage = certificates.disk(settings.store)
+  local storage = settings.redis and certificates.redis(settings.redis)
+    or certificates.disk(settings.store)
   local options = { storage = storage }
   for key, value in pairs(settings.issuer) do
     options[key] = value
