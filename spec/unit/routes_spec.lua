@@ -492,6 +492,13 @@ describe("routes.compile", function()
       assert.same({ 2, true }, { #specs, notes.auto["a.example.com"] })
     end)
 
+    it("leaves certificates to on_hello, whatever the name", function()
+      local route = with_tls { mode = "terminate", certificate = "hook" }
+      route.match.domains = nil
+      local spec = compiled(route)
+      assert.same({ "terminate", nil, nil }, { spec.tls, spec.cert, spec.auto })
+    end)
+
     it("needs no certificate to pass through, and says that one is ignored", function()
       local spec, notes = compiled(with_tls { mode = "passthrough", certificate = "auto" })
       assert.equal("passthrough", spec.tls)
