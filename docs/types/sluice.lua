@@ -791,9 +791,10 @@ function sluice.crypto.fingerprint(cert) end
 ---@return string|nil # why not
 function sluice.crypto.certificate(pem) end
 
----Makes a private key. An RSA key takes its time, in which nothing else runs on the thread: up to seconds.
+---Makes a private key. For an RSA key, which may take seconds, the task waits; it cannot be made where no task may wait.
 ---@param kind? string # "P-256" (default), "P-384", "P-521", "RSA-2048", "RSA-3072", "RSA-4096"
----@return sluice.Key
+---@return sluice.Key|nil
+---@return string|nil # why not
 function sluice.crypto.new_key(kind) end
 
 ---Reads a private or public key: EC on P-256, P-384 or P-521, RSA with 2048 to 4096 bits. The coordinates of a JWK may lack leading zeros. A point that is not on the curve, and a private key that does not fit its public half, are refused.

@@ -1,7 +1,10 @@
 /* sluice.Key: asymmetric keys and what they sign. */
 #include <openssl/crypto.h>
+#include "script/helper.h"
 #include "script/key.h"
 #include "tls/signature.h"
+
+enum { MAX_WAITING = 16 }; /* RSA keys to be made */
 
 struct object {
     struct sl_key *key;
@@ -42,15 +45,85 @@ struct sl_key *sl_arg_private_key(lua_State *L, int arg)
 
 /* --- from nothing, PEM, or a JWK --- */
 
+/* A prime of 2048 bits may take seconds to find: not on a loop's thread. */
+struct making {
+    struct sl_job job;
+    struct sl_task *task;
+    char kind[SL_KEY_NAME_LEN];
+    struct sl_key *key;
+    struct sl_err err;
+    int code;
+};
+
+static struct sl_helper primes = SL_HELPER("primes", MAX_WAITING);
+
+static struct making *making(struct sl_job *job)
+{
+    return sl_container_of(job, struct making, job);
+}
+
+static void do_make(struct sl_job *job)
+{
+    struct making *m = making(job);
+
+    m->code = sl_key_new(&m->key, sl_str_c(m->kind), &m->err);
+}
+
+static int push_made(lua_State *L, void *arg)
+{
+    struct making *m = arg;
+    struct object *o = sl_object_new(L, "key", sizeof(*o));
+
+    o->key = m->key;
+    m->key = NULL;
+    return push_key(L, o, m->code, &m->err);
+}
+
+static void on_made(struct sl_job *job)
+{
+    sl_task_resume(making(job)->task, push_made, making(job));
+}
+
+static void do_free(struct sl_job *job)
+{
+    sl_key_free(making(job)->key);
+    sl_free(making(job));
+}
+
+static void cancel_making(void *op)
+{
+    sl_helper_cancel(&primes, op, false);
+}
+
+static int make_rsa(lua_State *L, struct sl_str kind)
+{
+    static const struct sl_job_ops ops = {do_make, on_made, do_free};
+    struct sl_task *task = sl_task_must_wait(L, "sluice.crypto.new_key for RSA");
+    struct making *m = sl_zalloc(sizeof(*m));
+
+    m->job.ops = &ops;
+    m->task = task;
+    memcpy(m->kind, kind.p, kind.len);
+    if (sl_helper_submit(&primes, &m->job, sl_script_loop(sl_script_of(L))) < 0) {
+        sl_free(m);
+        return sl_push_failure(L, "too many keys are being made");
+    }
+    return sl_task_wait(task, cancel_making, &m->job);
+}
+
 static int new_key(lua_State *L)
 {
     struct sl_str kind = sl_arg_opt_str(L, 1, SL_STR("P-256"));
-    struct object *o = sl_object_new(L, "key", sizeof(*o));
+    struct object *o;
     struct sl_err err;
-    int rc = sl_key_new(&o->key, kind, &err);
+    int rc;
 
-    if (rc == SL_E_CONFIG)
-        return luaL_argerror(L, 1, err.text);
+    luaL_argcheck(L, sl_key_is_kind(kind), 1,
+                  "P-256, P-384, P-521, RSA-2048, RSA-3072 or RSA-4096");
+    if (sl_str_starts(kind, SL_STR("RSA")))
+        return make_rsa(L, kind);
+    o = sl_object_new(L, "key", sizeof(*o));
+    rc = sl_key_new(&o->key, kind, &err);
     return push_key(L, o, rc, &err);
 }
 

@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -221,105 +220,42 @@ void sl_file_job_free(struct sl_file_job *job)
     sl_free(job);
 }
 
-/* --- the helper thread: begins with the first job and stays --- */
+/* --- on the helper's thread --- */
 
-static struct {
-    pthread_mutex_t lock;
-    pthread_cond_t more;
-    struct sl_list queue;
-    unsigned n_waiting;
-    bool is_running;
-} helper = {.lock = PTHREAD_MUTEX_INITIALIZER, .more = PTHREAD_COND_INITIALIZER};
+static struct sl_helper files = SL_HELPER("files", SL_FILE_MAX_JOBS);
 
-/* On the loop's thread. The lock has nothing to protect here: the helper is through with the job.
- */
-static void deliver(void *arg)
+static struct sl_file_job *file_job(struct sl_job *job)
 {
-    struct sl_file_job *job = arg;
-
-    if (!job->is_cancelled)
-        job->done(job);
-    sl_file_job_free(job);
+    return sl_container_of(job, struct sl_file_job, job);
 }
 
-static struct sl_file_job *next_job(void)
+static void do_run(struct sl_job *job)
 {
-    while (sl_list_is_empty(&helper.queue))
-        pthread_cond_wait(&helper.more, &helper.lock);
-    helper.n_waiting--;
-    return sl_container_of(sl_list_pop(&helper.queue), struct sl_file_job, link);
+    sl_file_run(file_job(job));
 }
 
-/* A job that was cancelled meanwhile has no loop to go back to: that may be freed by now. */
-static void finish(struct sl_file_job *job)
+static void on_done(struct sl_job *job)
 {
-    if (job->is_cancelled)
-        sl_file_job_free(job);
-    else
-        sl_loop_post(job->loop, deliver, job);
+    file_job(job)->done(file_job(job));
 }
 
-static void *run_helper(void *arg SL_UNUSED)
+static void do_free(struct sl_job *job)
 {
-    pthread_setname_np(pthread_self(), "files");
-    pthread_mutex_lock(&helper.lock);
-    for (;;) {
-        struct sl_file_job *job = next_job();
-
-        pthread_mutex_unlock(&helper.lock);
-        sl_file_run(job);
-        pthread_mutex_lock(&helper.lock);
-        finish(job);
-    }
-    return NULL;
-}
-
-static bool start_helper(void)
-{
-    pthread_attr_t attr;
-    pthread_t thread;
-    int rc;
-
-    if (helper.is_running)
-        return true;
-    sl_list_init(&helper.queue);
-    pthread_attr_init(&attr);
-    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-    rc = pthread_create(&thread, &attr, run_helper, NULL);
-    pthread_attr_destroy(&attr);
-    helper.is_running = rc == 0;
-    return rc == 0;
+    sl_file_job_free(file_job(job));
 }
 
 int sl_file_submit(struct sl_file_job *job, struct sl_loop *loop,
                    void (*done)(struct sl_file_job *), void *user)
 {
-    int rc = SL_E_LIMIT;
+    static const struct sl_job_ops ops = {do_run, on_done, do_free};
 
-    job->loop = loop;
+    job->job.ops = &ops;
     job->done = done;
     job->user = user;
-    pthread_mutex_lock(&helper.lock);
-    if (helper.n_waiting < SL_FILE_MAX_JOBS && start_helper()) {
-        sl_list_append(&helper.queue, &job->link);
-        helper.n_waiting++;
-        pthread_cond_signal(&helper.more);
-        rc = 0;
-    }
-    pthread_mutex_unlock(&helper.lock);
-    return rc;
+    return sl_helper_submit(&files, &job->job, loop);
 }
 
 void sl_file_cancel(struct sl_file_job *job)
 {
-    pthread_mutex_lock(&helper.lock);
-    if (job->kind != SL_FILE_WRITE && sl_link_is_on(&job->link)) {
-        sl_link_remove(&job->link);
-        helper.n_waiting--;
-        pthread_mutex_unlock(&helper.lock);
-        sl_file_job_free(job);
-        return;
-    }
-    job->is_cancelled = true; /* a write that was asked for is carried out */
-    pthread_mutex_unlock(&helper.lock);
+    sl_helper_cancel(&files, &job->job, job->kind == SL_FILE_WRITE);
 }

@@ -1,10 +1,7 @@
 /*
  * Work on files that may take its time (a slow disk, fsync): done by a helper thread of the
- * process, so that no event loop waits. Knows no Lua.
- *
- * A job belongs to its submitter until sl_file_submit(), then to this module until `done` has run
- * on the loop's thread, once; there the result is read, and the job is freed after the call. A
- * cancelled job may still be carried out, but `done` does not come. At most SL_FILE_MAX_JOBS wait.
+ * process (script/helper.h, which says whose a job is), so that no event loop waits. At most
+ * SL_FILE_MAX_JOBS wait.
  *
  *     struct sl_file_job *job = sl_file_job_new(SL_FILE_READ, path);
  *     job->max = 65536;
@@ -15,7 +12,7 @@
 
 #include <sys/types.h>
 #include "base/buf.h"
-#include "loop/loop.h"
+#include "script/helper.h"
 
 enum { SL_FILE_MAX_JOBS = 1024 };
 
@@ -37,11 +34,9 @@ struct sl_file_job {
     int code;
     const char *text;
     /* of this module */
-    struct sl_link link;
-    struct sl_loop *loop;
+    struct sl_job job;
     void (*done)(struct sl_file_job *job);
     void *user;
-    bool is_cancelled;
 };
 
 struct sl_file_job *sl_file_job_new(enum sl_file_kind kind, struct sl_str path);
@@ -51,6 +46,7 @@ void sl_file_run(struct sl_file_job *job);
 /* 0, or SL_E_LIMIT: too many wait; the job is then still the caller's. */
 int sl_file_submit(struct sl_file_job *job, struct sl_loop *loop,
                    void (*done)(struct sl_file_job *), void *user);
+/* A write that was asked for is carried out. */
 void sl_file_cancel(struct sl_file_job *job);
 
 #endif

@@ -102,6 +102,14 @@ static bool read_kind(struct sl_str name, enum sl_key_kind *kind, size_t *bits)
     return sl_str_starts(name, SL_STR("P-")) && sl_key_kind_of_curve(name, kind);
 }
 
+bool sl_key_is_kind(struct sl_str name)
+{
+    enum sl_key_kind kind;
+    size_t bits;
+
+    return read_kind(name, &kind, &bits);
+}
+
 int sl_key_new(struct sl_key **out, struct sl_str name, struct sl_err *err)
 {
     enum sl_key_kind kind;

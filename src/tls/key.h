@@ -27,6 +27,8 @@ enum sl_key_kind { SL_KEY_P256, SL_KEY_P384, SL_KEY_P521, SL_KEY_RSA };
 /* Makes a private key: "P-256", "P-384", "P-521", "RSA-2048", "RSA-3072" or "RSA-4096" (which takes
  * a second or more). 0; SL_E_CONFIG for another kind; SL_E_TLS. */
 int sl_key_new(struct sl_key **out, struct sl_str kind, struct sl_err *err);
+/* Is there such a kind of key to be made? */
+bool sl_key_is_kind(struct sl_str kind);
 void sl_key_free(struct sl_key *key); /* NULL is legal */
 
 /* Reads the first key of a PEM text, private before public: PKCS#8, SEC1, PKCS#1 or

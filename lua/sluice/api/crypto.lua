@@ -44,9 +44,9 @@ return {
 
   { name = "sluice.crypto.new_key", args = { { "kind?", "string",
     '"P-256" (default), "P-384", "P-521", "RSA-2048", "RSA-3072", "RSA-4096"' } },
-    returns = { { "sluice.Key" } },
-    doc = "Makes a private key. An RSA key takes its time, in which nothing else runs on the "
-      .. "thread: up to seconds." },
+    returns = { { "sluice.Key|nil" }, failure },
+    doc = "Makes a private key. For an RSA key, which may take seconds, the task waits; it cannot "
+      .. "be made where no task may wait." },
   { name = "sluice.crypto.key", args = { { "from", "string|table",
     "PEM (PKCS#8, SEC1, PKCS#1, SubjectPublicKeyInfo; not encrypted), or a JWK" } },
     returns = { { "sluice.Key|nil" }, failure },

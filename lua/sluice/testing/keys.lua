@@ -48,8 +48,7 @@ function keys.new_key(kind)
     return new(kind, { kty = "RSA", e = "AQAB", n = encode("\200" .. stretch(seed, rsa_size - 1)) },
       encode(seed))
   end
-  error("bad argument #1 to 'new_key' (no kind of key: P-256, P-384, P-521, RSA-2048, RSA-3072 or "
-    .. "RSA-4096 expected)", 2)
+  error("bad argument #1 to 'new_key' (P-256, P-384, P-521, RSA-2048, RSA-3072 or RSA-4096)", 2)
 end
 
 local function number(jwk, name, size)
