@@ -140,7 +140,9 @@ local key = {}
 ---@class sluice.FetchResponse
 ---@field status integer
 ---@field headers table<string, string> # lower-case name to value
----@field body string
+---@field pairs string[][] # the headers in their order, each as { name, value }
+---@field body? string # without the option stream
+local response = {}
 
 ---What a script returns.
 ---@class sluice.Policy
@@ -443,12 +445,21 @@ function event:set() end
 ---@return "timed out"|nil
 function event:wait(timeout) end
 
----One HTTP request. timeout: 30 s for all of it; max_body: 16 MiB; verify: true; unix: a socket to connect to instead of the host.
+---One HTTP request; redirects are not followed. timeout: 30 s for all of it; max_body: 16 MiB; verify: true; unix: a socket to connect to instead of the host. headers: name to value, or a list of { name, value } pairs. stream: returns when the head of the response is there; its body is read with response:read(), of any length. A body function runs as a task and writes the body of the request, with a header content-length if it is known; it ends with the response, and if it throws the request is broken off. With either of them timeout is for connecting, for each wait for the other side to take or send something, and for the head of the response.
 ---@param url string
 ---@param options? {method?: string, headers?: table<string, string>, body?: string, timeout?: number, max_body?: integer, cookie?: string, verify?: boolean, ca_file?: string, unix?: string}
 ---@return sluice.FetchResponse|nil
 ---@return string|nil # why not
 function sluice.fetch(url, options) end
+
+---Of a fetch with stream: the next piece of the body, as it comes. The server sends no faster than it is read.
+---@param max? integer # bytes, default 64 KiB
+---@return string|nil # nil at the end
+---@return string|nil # why there is none: "closed by the peer", "timed out", …
+function response:read(max) end
+
+---Of a fetch with stream: gives up what has not been read. What is no longer used is closed by the collector, some time; what was read to its end need not be closed.
+function response:close() end
 
 ---An HTTP server. The handler runs as a task, may wait, and returns reply, redirect or deny; if it throws, the client gets 500. port 0: a free one. max_body: 16 MiB, of what req:body() gives: more is 413. admit: asked about requests that bring a body before the handler is; nil lets it be asked, a verb is the answer.
 ---@param options {host?: string, port?: integer, unix?: string, max_body?: integer, max_connections?: integer, admit?: fun(req: sluice.Request): sluice.Verb|nil, handler: fun(req: sluice.Request): sluice.Verb}

@@ -297,8 +297,6 @@ static void refuse(void *user)
 {
     struct request *r = user;
 
-    r->is_collecting = false;
-    drop_body(r);
     if (r->task != NULL)
         sl_task_cancel(r->task);
 }
@@ -319,9 +317,10 @@ static void take_body(struct request *r, const uint8_t *bytes, size_t len, bool 
 {
     r->refusal = refuse_body(r, len);
     if (r->refusal != 0) {
+        r->is_collecting = false;
+        drop_body(r); /* others may have its room at once */
         sl_exchange_read(r->ex, false);
         sl_loop_soon(r->ex->loop, &r->soon, refuse, r);
-        r->is_collecting = false;
         return;
     }
     sl_buf_append(&r->body, bytes, len);

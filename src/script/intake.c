@@ -69,7 +69,8 @@ void sl_intake_arrived(struct sl_intake *in, const uint8_t *bytes, size_t len, b
         sl_str((const char *)bytes, in->reader != NULL ? SL_MIN(len, in->max) : 0);
 
     in->is_ended |= fin;
-    sl_buf_append(&in->buf, bytes + piece.len, len - piece.len);
+    if (len > piece.len)
+        sl_buf_append(&in->buf, bytes + piece.len, len - piece.len);
     sl_intake_update(in);
     if (in->reader != NULL && (len > 0 || fin))
         sl_task_resume(take_reader(in), push_piece, &piece);
@@ -77,7 +78,7 @@ void sl_intake_arrived(struct sl_intake *in, const uint8_t *bytes, size_t len, b
 
 static const char *text_of(int code)
 {
-    return code == SL_E_TIMEOUT ? "timed out" : sl_error_text(code);
+    return code == SL_E_LIMIT ? "too large" : sl_error_text(code);
 }
 
 void sl_intake_fail(struct sl_intake *in, int code)

@@ -1,7 +1,8 @@
 #include "script/outlet.h"
 
+#include <stdio.h>
 #include "script/bind.h"
-#include "script/task.h"
+#include "script/internal.h"
 
 enum { SLICE = 64 * 1024 };
 
@@ -66,6 +67,18 @@ void sl_outlet_close(struct sl_outlet *o)
 bool sl_outlet_is_whole(const struct sl_outlet *o)
 {
     return o->error == 0 && !o->is_torn && (o->left == 0 || o->left == SL_LENGTH_UNKNOWN);
+}
+
+bool sl_outlet_check_whole(const struct sl_outlet *o, struct sl_script *s, const char *what)
+{
+    char text[128];
+
+    if (!sl_outlet_is_whole(o) && o->error == 0 && !o->is_torn) {
+        snprintf(text, sizeof(text), "the body is %llu bytes shorter than its content-length",
+                 (unsigned long long)o->left);
+        sl_report(s, what, text, NULL);
+    }
+    return sl_outlet_is_whole(o);
 }
 
 /* --- methods --- */

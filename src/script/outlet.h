@@ -22,6 +22,7 @@
 #include "base/str.h"
 #include "http/message.h"
 
+struct sl_script;
 struct sl_task;
 
 struct sl_outlet_ops {
@@ -54,7 +55,9 @@ void sl_outlet_written(struct sl_outlet *o);
 /* Nothing can be written or read any more; a task that waits hears "closed" at the end of the
  * turn. Before the owner goes. */
 void sl_outlet_close(struct sl_outlet *o);
-/* Everything was written that was promised. */
+/* Everything was written that was promised. When the body function has returned without, that is
+ * logged as a mistake of `what`. */
 bool sl_outlet_is_whole(const struct sl_outlet *o);
+bool sl_outlet_check_whole(const struct sl_outlet *o, struct sl_script *s, const char *what);
 
 #endif

@@ -99,15 +99,6 @@ static void fail(struct serving *v)
     sl_exchange_fail(v->ex, 500);
 }
 
-static void report_length(const struct serving *v)
-{
-    char text[128];
-
-    snprintf(text, sizeof(text), "the body is %llu bytes shorter than its content-length",
-             (unsigned long long)v->out.left);
-    sl_report(v->script, "reply", text, NULL);
-}
-
 /* The function has returned. What another task has written last may still be on its way. */
 static void finish(struct serving *v)
 {
@@ -173,13 +164,13 @@ static void on_task_end(struct sl_task *task, enum sl_task_end end)
     drop_intake(v);
     sl_exchange_read(v->ex, false); /* what is left is the server's to discard */
     v->is_returned = end == SL_TASK_RETURNED;
-    if (v->is_returned && !sl_outlet_is_whole(&v->out) && v->out.error == 0)
-        report_length(v);
-    if (v->is_returned)
+    if (v->is_returned) {
+        (void)sl_outlet_check_whole(&v->out, v->script, "reply");
         finish(v);
-    else if (end == SL_TASK_THREW)
+    }
+    if (end == SL_TASK_THREW)
         fail(v);
-    else
+    if (end == SL_TASK_CANCELLED)
         break_off(v);
 }
 

@@ -93,9 +93,11 @@ return {
     { "authority_key_id?", "string", "raw bytes" },
     { "pin", "string", "the SHA-256 of the public key: 32 raw bytes" },
   } },
-  { name = "sluice.FetchResponse", doc = "What sluice.fetch returns.", fields = {
-    { "status", "integer" },
-    { "headers", "table<string, string>", "lower-case name to value" },
-    { "body", "string" },
-  } },
+  { prefix = "response", name = "sluice.FetchResponse", doc = "What sluice.fetch returns.",
+    fields = {
+      { "status", "integer" },
+      { "headers", "table<string, string>", "lower-case name to value" },
+      { "pairs", "string[][]", "the headers in their order, each as { name, value }" },
+      { "body?", "string", "without the option stream" },
+    } },
 }

@@ -8,8 +8,22 @@ return {
       .. "max_body?: integer, cookie?: string, verify?: boolean, ca_file?: string, "
       .. "unix?: string}" } },
     waits = true, returns = { { "sluice.FetchResponse|nil" }, failure },
-    doc = "One HTTP request. timeout: 30 s for all of it; max_body: 16 MiB; verify: true; "
-      .. "unix: a socket to connect to instead of the host." },
+    doc = "One HTTP request; redirects are not followed. timeout: 30 s for all of it; max_body: "
+      .. "16 MiB; verify: true; unix: a socket to connect to instead of the host. headers: name to "
+      .. "value, or a list of { name, value } pairs. stream: returns when the head of the response "
+      .. "is there; its body is read with response:read(), of any length. A body function runs as "
+      .. "a task and writes the body of the request, with a header content-length if it is known; "
+      .. "it ends with the response, and if it throws the request is broken off. With either of "
+      .. "them timeout is for connecting, for each wait for the other side to take or send "
+      .. "something, and for the head of the response." },
+  { name = "response:read", args = { { "max?", "integer", "bytes, default 64 KiB" } },
+    waits = true, returns = { { "string|nil", "nil at the end" },
+      { "string|nil", 'why there is none: "closed by the peer", "timed out", …' } },
+    doc = "Of a fetch with stream: the next piece of the body, as it comes. The server sends no "
+      .. "faster than it is read." },
+  { name = "response:close", args = {}, returns = {},
+    doc = "Of a fetch with stream: gives up what has not been read. What is no longer used is "
+      .. "closed by the collector, some time; what was read to its end need not be closed." },
   { name = "sluice.serve", args = { { "options", "{host?: string, port?: integer, unix?: string, "
     .. "max_body?: integer, max_connections?: integer, "
     .. "admit?: fun(req: sluice.Request): sluice.Verb|nil, "
