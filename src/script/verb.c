@@ -173,6 +173,8 @@ static void read_cert(lua_State *L, struct reading *r)
         luaL_error(L, "cert.alpn: more than %d bytes", SL_TLS_PROTOCOL_MAX);
     if (sl_cert_from_pem(&r->v->cert, cert, key, &err) < 0)
         luaL_error(L, "cert: %s", err.text);
+    if (r->v->text.len == 0) /* with a protocol it is for a connection or two */
+        sl_cert_keep(r->v->cert);
 }
 
 static void read_websocket(lua_State *L, struct reading *r)

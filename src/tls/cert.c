@@ -2,6 +2,7 @@
 
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <time.h>
 #include "net/addr.h"
@@ -18,6 +19,7 @@ struct sl_cert {
     int64_t not_after;
     uint8_t id[32]; /* the SHA-256 of the leaf */
     char *made_for; /* see cert_internal.h */
+    bool is_kept;   /* guarded by kept.lock */
 };
 
 static void free_cert(struct sl_weak *w)
@@ -175,6 +177,30 @@ int sl_cert_from_pem(struct sl_cert **out, struct sl_str cert_pem, struct sl_str
     }
     *out = add(c, key);
     return 0;
+}
+
+/* Those that scripts have shown lately, which no route holds. */
+static struct {
+    pthread_mutex_t lock;
+    struct sl_cert *ring[SL_CERT_KEPT];
+    size_t next;
+} kept = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+void sl_cert_keep(struct sl_cert *c)
+{
+    struct sl_cert *old = NULL;
+
+    pthread_mutex_lock(&kept.lock);
+    if (!c->is_kept) {
+        old = kept.ring[kept.next];
+        kept.ring[kept.next] = sl_cert_ref(c);
+        kept.next = (kept.next + 1) % SL_CERT_KEPT;
+        c->is_kept = true;
+        if (old != NULL)
+            old->is_kept = false;
+    }
+    pthread_mutex_unlock(&kept.lock);
+    sl_cert_unref(old);
 }
 
 int sl_cert_pin_of(const X509 *x, uint8_t out[32])

@@ -41,6 +41,10 @@ int sl_cert_make_pem(struct sl_cert_pem *out, struct sl_str name, int days, stru
 struct sl_cert *sl_cert_renew(struct sl_cert *c, int64_t now);
 struct sl_cert *sl_cert_ref(struct sl_cert *c);
 void sl_cert_unref(struct sl_cert *c); /* NULL is legal */
+enum { SL_CERT_KEPT = 1024 };
+/* For one that nobody holds between two uses: it stays parsed until SL_CERT_KEPT others were kept
+ * after it. Any thread; takes a reference of its own. */
+void sl_cert_keep(struct sl_cert *c);
 /* Does the leaf cover this host name (RFC 6125, one label for `*`) or IP address? */
 bool sl_cert_covers(const struct sl_cert *c, struct sl_str host);
 /* Seconds since 1970. */

@@ -346,6 +346,41 @@ static void test_made_for_keeping(void)
     sl_cert_unref(c);
 }
 
+static void keep_others(int from, int n)
+{
+    struct sl_cert *c;
+    char name[32];
+
+    for (int i = from; i < from + n; i++) {
+        snprintf(name, sizeof(name), "k%d.example", i);
+        sl_check(sl_cert_self_signed(&c, sl_str_c(name), NULL) == 0);
+        sl_cert_keep(c);
+        sl_cert_unref(c);
+    }
+}
+
+/* How many times it was parsed to be used once more. */
+static uint64_t use_again(void)
+{
+    uint64_t before = sl_cert_parsed();
+    struct sl_cert *c;
+
+    sl_check(load(&c, the_cert, the_key_text, NULL) == 0);
+    sl_cert_keep(c);
+    sl_cert_unref(c);
+    return sl_cert_parsed() - before;
+}
+
+static void test_kept(void)
+{
+    sl_check(use_again() == 1);
+    sl_check(use_again() == 0);
+    keep_others(0, SL_CERT_KEPT - 1);
+    sl_check(use_again() == 0);
+    keep_others(SL_CERT_KEPT, 1);
+    sl_check(use_again() == 1);
+}
+
 /* A process that publishes nothing for months goes on with certificates that are valid. */
 static void test_self_signed_is_renewed(void)
 {
@@ -423,6 +458,7 @@ int main(void)
     test_made_for_keeping();
     test_self_signed_is_renewed();
     test_self_signed_is_bounded();
+    test_kept();
     test_pin();
     drop(the_cert);
     drop(the_key_text);
