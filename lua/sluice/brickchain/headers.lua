@@ -96,13 +96,17 @@ function headers.first_values(list)
   return map
 end
 
--- Nothing that a client says may break the message of the visitor.
+-- Nothing that a client says may break the message of the visitor. The length is apart: whoever
+-- sends the body knows it, but where there is none, as for HEAD.
 local function add(out, name, value)
   if type(name) ~= "string" or type(value) ~= "string" or not field.is_name(name) then
     return
   end
   local lower = name:lower()
-  if of_connection[lower] or of_websocket[lower] or lower == "content-length" then
+  if lower == "content-length" then
+    out.length = value:find("^%d+$") and #value <= 15 and value or nil
+    return
+  elseif of_connection[lower] or of_websocket[lower] then
     return
   end
   if not field.is_value(value) then
@@ -114,7 +118,8 @@ local function add(out, name, value)
   out[#out + 1] = { name, value }
 end
 
---- The fields of an answer for the visitor, as a list of { name, value }.
+--- The fields of an answer for the visitor, as a list of { name, value }; its `length` is what the
+-- client says of the length of the body.
 -- @tparam table doc of messages: `sluice.pairs`, or else `headers`
 function headers.of_response(doc)
   local out = {}

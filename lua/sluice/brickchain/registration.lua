@@ -64,21 +64,18 @@ function registration.verify(token, options)
   if not parsed then
     return nil, "failed to unmarshal JWS: " .. err
   end
-  local header = parsed.header
-  if header.jwk == nil then
+  if parsed.jwk == nil then
     return nil, "no jwk in token"
   end
   local key
-  key, err = sluice.crypto.key(header.jwk)
+  key, err = sluice.crypto.key(parsed.jwk)
   if not key then
     return nil, "failed to unmarshal JWS: " .. err
+  elseif not jws.verify(parsed, key) then
+    return nil, "failed to verify token: the signature is not that of the key"
   end
   local payload
-  payload, err = jws.verify(parsed, key)
-  if not payload then
-    return nil, "failed to verify token: " .. err
-  end
-  payload, err = read_payload(payload)
+  payload, err = read_payload(parsed.payload)
   if not payload then
     return nil, "failed to unmarshal token: " .. err
   end
