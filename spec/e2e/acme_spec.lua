@@ -4,6 +4,7 @@ local coretraffic = require "support.coretraffic"
 local http = require "support.http"
 local pebble = require "support.pebble"
 local process = require "support.process"
+local signal = require "posix.signal"
 local sluice = require "support.sluice"
 
 -- One request with the root of the CA and nothing else: status, or what curl says.
@@ -130,6 +131,22 @@ describe("certificates by ACME", function()
     assert.equal(1, select(2, program:ask("GET", "/statistics")).certificates.orders)
   end)
 
+  it("go on over a reload of the script, with whoever waits", function()
+    start { "reload.example.com" }
+    local root = ca:root()
+    assert.equal(200, status_of(get(root, https_port, "reload.example.com")))
+    local before = serial(https_port, "reload.example.com")
+    program.program:kill(signal.SIGHUP)
+    program.program:wait_for("stderr", '"msg":"admin API is up"', sluice.patience)
+    program:write(config { "reload.example.com", "second.example.com" })
+    program.program:kill(signal.SIGHUP)
+    assert.equal(200, status_of(get(root, https_port, "reload.example.com")))
+    assert.equal(before, serial(https_port, "reload.example.com"))
+    program.program:wait_for("stderr", '"msg":"admin API is up"', sluice.patience)
+    sluice.logged(program.program, "routes are live")
+    assert.equal(200, status_of(get(root, https_port, "second.example.com")))
+  end)
+
   it("are there after a restart, with the account", function()
     start { "kept.example.com" }
     local root = ca:root()
@@ -234,6 +251,7 @@ describe("renewal of certificates", function()
     local first, root = serial(https_port, name), ca:root()
     sluice.logged(program.program, "a certificate was renewed")
     assert.not_equal(first, serial(https_port, name))
+    ca.ca:wait_for("stdout", "is a replacement of", sluice.patience) -- and the CA knows of what
     assert.equal(502, status_of(get(root, https_port, name)))
     assert.equal(0, program:stop())
   end)

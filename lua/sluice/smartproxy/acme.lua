@@ -94,9 +94,9 @@ end
 
 --- @param c a checker
 -- @param value what the file says
--- @treturn ?table `issuer` (options of sluice.acme, without its storage), `store` (a folder), `redis` (options of
--- sluice.certificates.redis, which then has everything),
--- `port` (where http-01 is answered, if it was said), `renew`, `renew_before`; nil: switched off
+-- @treturn ?table `issuer` (options of sluice.acme, without its storage), `store` (a folder),
+-- `redis` (options of sluice.certificates.redis, which then has everything), `port` (where http-01
+-- is answered, if it was said), `renew`, `renew_before`; nil: switched off
 function options.parse(c, value)
   if value == nil then
     return nil
