@@ -80,14 +80,17 @@ local function check_entry(self, entry)
   return true
 end
 
--- What the file says; without a file what this process knew before a reload.
+-- What the file says; without a file what this process knew before a reload. False: nobody knows
+-- what it says.
 local function read_state(path)
   if not path then
     return sluice.shared("sluice.coreserver"):get "state"
   end
   local text, err = sluice.file.read(path, max_file)
   if not text and err ~= "not found" then
-    sluice.log.error("the state file cannot be read", { path = path, error = err })
+    sluice.log.error("the state file cannot be read, and is left alone",
+      { path = path, error = err })
+    return false
   end
   return text
 end
@@ -117,7 +120,7 @@ local function load(self)
       sluice.log.warn("a line of the state file is wrong", { path = path, error = why })
     end
   end
-  self._saved = text
+  self._saved, self._may_save = text or nil, text ~= false
   if self._certificates then
     self._certificates:set_names(domains)
   end
@@ -128,6 +131,8 @@ function coreserver:_save()
   local text = state.text(self._registry:list())
   if text == self._saved then
     return true
+  elseif not self._may_save then
+    return nil, "the state file could not be read, and is left alone"
   end
   local path = state_file(self)
   local ok, err = write_state(path, text)
@@ -236,7 +241,7 @@ function handlers.add(self, command, waits)
   if self._certificates and not is_known then
     self._certificates:add(command.domain)
   end
-  if is_change then
+  if is_change or waits then
     ok, err = apply(self, waits)
   end
   return ok and "", err
@@ -339,6 +344,7 @@ function coreserver:start()
   if self._takeover:finish() then
     load(self) -- the other one took commands until now
     self._publisher:run()
+    sluice.spawn(self._takeover.inherit, self._takeover)
   end
   self._health:start(hooks.topic)
   self._listeners:serve_udp()

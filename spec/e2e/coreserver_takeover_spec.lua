@@ -110,6 +110,29 @@ for i in range(300):
     end), "only " .. n_names())
   end)
 
+  it("may be started at the same moment as the first: one of them stays", function()
+    home = core_server.new_home()
+    local server = core_server.start { home = home }
+    table.insert(running, server.program)
+    local both = { server:spawn_program(), server:spawn_program() }
+    for _, program in ipairs(both) do
+      table.insert(running, program)
+    end
+    assert.equal(0, server.program:wait(sluice.patience))
+    local left = core_server.eventually(function()
+      local alive = {}
+      for _, program in ipairs(both) do
+        if not pcall(program.wait, program, 0.1) then
+          table.insert(alive, program)
+        end
+      end
+      return #alive == 1 and alive
+    end)
+    assert.is_table(left, "not one of them is left")
+    server:add("a.test", 1000)
+    assert.equal("a.test 1000\nok\n", server:ask "list")
+  end)
+
   it("lets what is open at the first end as it likes", function()
     local first = start()
     local listener = peer.listen()

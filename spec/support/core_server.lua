@@ -47,6 +47,12 @@ function core_server:start_program()
     args = self._args, prefix = self._prefix }
 end
 
+--- The same, without waiting for it.
+function core_server:spawn_program()
+  return process.start({ sluice.binary, "run", core_server.script, "--workers", "2" },
+    environment(self, self._env))
+end
+
 --- Starts one and waits until it is ready.
 -- @tparam[opt] table options `env`, `args`, `prefix`, as in support.sluice; `home`, and the ports
 -- http_port, https_port, command_port: instead of new ones

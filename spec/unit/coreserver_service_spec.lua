@@ -288,6 +288,17 @@ describe("a core-server", function()
     assert.matches("^error: the answer does not fit a datagram", answers[1])
   end)
 
+  it("leaves a state file alone that it could not read", function()
+    testing.fake("file.read", function()
+      return nil, "permission denied"
+    end)
+    assert.same({ true }, start { HOME = "/h" })
+    say "add a.test 5173"
+    assert.same({ "a.test" }, route_names())
+    assert.same({}, world.files)
+    assert.equal(1, logged "the state file cannot be read")
+  end)
+
   it("goes when it is told to", function()
     start()
     say "shutdown now"

@@ -25,7 +25,7 @@ local max_complaints = 20
 function listeners.new(options)
   return setmetatable({
     _port = options.port, _socket = options.socket, _execute = options.execute, _udp = {},
-    _second = 0, _complaints = 0,
+    _served = {}, _second = 0, _complaints = 0,
   }, listeners)
 end
 
@@ -114,6 +114,9 @@ end
 -- @treturn ?string why not
 -- @treturn ?boolean whether somebody else has the port
 function listeners:bind_udp(is_shared)
+  if self._is_closed then
+    return nil, "closed"
+  end
   for _, host in ipairs(self._port and hosts or {}) do
     if not self._udp[host] then
       local udp, err = bind(self, host, is_shared)
@@ -136,10 +139,13 @@ function listeners:send_shutdown()
   end
 end
 
---- Begins to read datagrams.
+--- Begins to read the datagrams of sockets that are not read from yet.
 function listeners:serve_udp()
-  for _, udp in pairs(self._udp) do
-    sluice.spawn(serve_udp, self, udp)
+  for host, udp in pairs(self._udp) do
+    if not self._served[host] then
+      self._served[host] = true
+      sluice.spawn(serve_udp, self, udp)
+    end
   end
 end
 
@@ -185,7 +191,9 @@ end
 -- @treturn ?true
 -- @treturn ?string why not
 function listeners:open_socket()
-  if not self._socket or self._server then
+  if self._is_closed then
+    return nil, "closed"
+  elseif not self._socket or self._server then
     return true
   end
   local server, err = sluice.tcp.listen { unix = self._socket, mode = 384, -- 0600
@@ -196,7 +204,9 @@ function listeners:open_socket()
   return server and true, err
 end
 
+--- Closes the ports, for good.
 function listeners:close_udp()
+  self._is_closed = true
   for host, udp in pairs(self._udp) do
     self._udp[host] = nil
     udp:close()

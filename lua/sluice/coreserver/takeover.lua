@@ -12,7 +12,7 @@ local sluice = require "sluice"
 local takeover = {}
 takeover.__index = takeover
 
-local patience, interval = 2, 0.01
+local patience, look_again_for, interval = 2, 0.2, 0.01
 
 --- @tparam table options `path`: the Unix socket for handing over, nil for none; `listeners`
 function takeover.new(options)
@@ -31,23 +31,45 @@ local function retry(seconds, fn)
   end
 end
 
--- From another sluice its sockets, or the place of the one that runs.
-local function settle(self)
+-- The sockets of another sluice.
+local function take(self)
   local took, err = sluice.takeover.from(self._path)
-  if took then
-    self._took = true
-    return true
-  elseif err ~= "nobody is there" then
-    sluice.log.warn("the core-server that runs hands nothing over", { error = err })
+  if not took and err ~= "nobody is there" then
+    self._said = err
   end
-  return self._listeners:open_socket()
+  self._took = took
+  return took
 end
 
--- The ports for commands of one that is no sluice, or belongs to somebody else.
-local function drive_out(self)
+-- Sockets, or the place of the one that runs.
+local function settle(self)
+  if take(self) then
+    return true
+  end
+  local ok, err = self._listeners:open_socket()
+  if ok or err:find("in use", 1, true) then
+    return ok, err
+  end
+  sluice.log.error("there will be no commands over the Unix socket", { error = err })
+  return true
+end
+
+-- Somebody has the port for commands, but not the Unix socket. It may be a sluice that has just
+-- followed another one, and offers in a moment.
+local function look_again(self)
+  return self._path and retry(look_again_for, function()
+    return take(self)
+  end)
+end
+
+-- The port for commands; from one that is no sluice, or belongs to somebody else, by telling it to
+-- go.
+local function get_port(self)
   local ok, err, is_taken = self._listeners:bind_udp(self._took)
   if ok or not is_taken or self._took then
     return ok, err
+  elseif look_again(self) then
+    return self._listeners:bind_udp(true)
   end
   sluice.log.info "another core-server runs, telling it to go"
   self._has_told = true
@@ -66,10 +88,10 @@ function takeover:begin()
       return settle(self)
     end)
     if not ok then
-      return nil, ("another core-server runs and does not hand over: %s"):format(err)
+      return nil, "another core-server runs and does not hand over: " .. (self._said or err)
     end
   end
-  local ok, err = drive_out(self)
+  local ok, err = get_port(self)
   if not ok and not self._took then
     sluice.log.error("there will be no commands over UDP", { error = err })
   end
@@ -82,35 +104,42 @@ function takeover:patiently(fn)
   return retry(self._has_told and patience or 0, fn)
 end
 
+local function offer(self)
+  local ok, err = sluice.takeover.offer(self._path)
+  if not ok then
+    sluice.log.warn("a newer core-server will not be able to take over", { error = err })
+  end
+end
+
 --- Once the routes are live: the other one may go, and this one may be followed.
 -- @treturn boolean whether there was another one; what it was told last is in the state file
 function takeover:finish()
-  local took = self._took
-  if took then
+  if self._took then
     local ok, err = sluice.takeover.done()
     if not ok then
       sluice.log.error("the core-server before this one did not end in order", { error = err })
     end
-    ok, err = retry(patience, function()
-      return self._listeners:open_socket()
-    end)
-    if not ok then
-      sluice.log.error("there will be no commands over the Unix socket", { error = err })
-    end
+  end
+  if self._path then
+    offer(self) -- at once: whoever starts now looks for it
+  end
+  return self._took == true
+end
+
+--- Opens the ways for commands that the other one had.
+function takeover:inherit()
+  local ok, err = retry(patience, function()
+    return self._listeners:open_socket()
+  end)
+  if ok then
     ok, err = retry(patience, function()
       return self._listeners:bind_udp(true)
     end)
-    if not ok then
-      sluice.log.error("there will be no commands over UDP", { error = err })
-    end
   end
-  if self._path then
-    local ok, err = sluice.takeover.offer(self._path)
-    if not ok then
-      sluice.log.warn("a newer core-server will not be able to take over", { error = err })
-    end
+  if not ok and err ~= "closed" then
+    sluice.log.error("not all ways for commands are open", { error = err })
   end
-  return took == true
+  self._listeners:serve_udp()
 end
 
 return takeover
