@@ -493,9 +493,9 @@ describe("routes.compile", function()
     end)
 
     it("leaves certificates to on_hello, whatever the name", function()
-      local route = with_tls { mode = "terminate", certificate = "hook" }
-      route.match.domains = nil
-      local spec = compiled(route)
+      local hooked = with_tls { mode = "terminate", certificate = "hook" }
+      hooked.match.domains = nil
+      local spec = compiled(hooked)
       assert.same({ "terminate", nil, nil }, { spec.tls, spec.cert, spec.auto })
     end)
 
