@@ -143,7 +143,9 @@ describe("a certificate for tls-alpn-01", function()
   end)
 
   teardown(function()
-    assert.equal(0, program:stop())
+    local stopping = program
+    program = nil
+    assert.equal(0, stopping:stop(), stopping:text "stderr")
   end)
 
   local function handshake(name, alpn, request)

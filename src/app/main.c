@@ -2,6 +2,7 @@
  * sluice: a Lua-scriptable ingress and tunnel runtime. The way in: command line, then the
  * supervisor or one command.
  */
+#include <openssl/crypto.h>
 #include <stdio.h>
 #include "app/command.h"
 #include "app/health.h"
@@ -27,6 +28,9 @@ int main(int argc, char **argv)
     struct sl_options o;
     struct sl_err err;
 
+    /* A helper thread may be at work with OpenSSL when the process ends (script/helper.h): nothing
+     * is taken from under it. */
+    OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, NULL);
     if (sl_options_parse(&o, argc, argv, &err) < 0) {
         fprintf(stderr, "sluice: %s\n%s", err.text, sl_usage);
         return 2;
