@@ -307,6 +307,9 @@ describe("the state file of a core-server", function()
     assert.equal(3, times)
     server:add("e.test", 1003)
     assert.equal("a.test 1000\nd.test 1001\ne.test 1003", server:state())
+    local child = process.start { "stat", "-c", "%a", server.state_file }
+    child:wait(sluice.patience)
+    assert.matches("^644\n", child:text "stdout")
   end)
 
   it("is not needed", function()
@@ -340,6 +343,27 @@ describe("core-server", function()
     finally(function() server:stop() end)
     assert.is_nil(server:ask("list", 0.1))
     assert.same({ "", "ok" }, { server:command "list" })
+  end)
+
+  it("ends in order when the socket says so, too", function()
+    local server = core_server.start()
+    finally(function() server:stop() end)
+    local listener = peer.listen()
+    server:add("slow.test", listener.port)
+    local client = peer.connect { port = server.http_port }
+    client:send "GET / HTTP/1.1\r\nHost: slow.test\r\n\r\n"
+    local inner = listener:accept()
+    inner:read_head()
+    assert.same({ "", "ok" }, { server:command "shutdown" })
+    assert.is_true(core_server.eventually(function()
+      return not http.connect { port = server.http_port }
+    end))
+    inner:send "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlate"
+    assert.equal("late", client:read().body)
+    client:close()
+    inner:close()
+    listener:close()
+    assert.equal(0, server.program:wait(sluice.patience))
   end)
 
   it("says which port it cannot have", function()

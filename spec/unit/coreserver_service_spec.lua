@@ -56,6 +56,21 @@ describe("the settings of a core-server", function()
     end
   end)
 
+  it("refuse a word that they do not know", function()
+    for word, expected in pairs {
+      ["--relase"] = '--relase: unknown option (did you mean "--release"?)',
+      ["--release=yes"] = "--release=yes: unknown option",
+      release = "release: unknown option",
+      ["--port=80"] = "--port=80: unknown option",
+    } do
+      local s, err = read({}, { word })
+      assert.is_nil(s, word)
+      assert.matches(expected, err, 1, true)
+    end
+    local s = assert(read({}, { "--http-port", "8080", "--https-port=8443", "--release" }))
+    assert.same({ 8080, 8443, "release" }, { s.http_port, s.https_port, s.mode })
+  end)
+
   it("are limits, too", function()
     assert.equal("127.0.0.1",
       settings.limits(env { CORE_SERVER_BIND_ADDRESS = "127.0.0.1" }).bind_address)

@@ -3,6 +3,7 @@
 
 local options = require "sluice.options"
 local state = require "sluice.coreserver.state"
+local suggest = require "sluice.suggest"
 
 local settings = {}
 
@@ -52,13 +53,25 @@ local rows = {
   { name = "acme_eab_key", variable = "CORE_SERVER_ACME_EAB_KEY", read = options.text },
 }
 
-local function has_flag(args, flag)
-  for _, word in ipairs(args) do
-    if word == flag then
-      return true
+local release = "--release"
+
+local known = { [release] = "flag", ["--check"] = "flag" }
+for _, row in ipairs(rows) do
+  known[row.option or release] = known[row.option or release] or "option"
+end
+
+-- A mode that is not meant must not come from a word that is misspelt. True for `--release`.
+local function read_words(args)
+  local is_release, i = false, 1
+  while args[i] do
+    local name = args[i]:match("^(%-%-[^=]+)=") or args[i]
+    if not known[name] or (known[name] == "flag" and name ~= args[i]) then
+      return nil, ("%s: unknown option%s"):format(args[i], suggest.hint(name, known))
     end
+    is_release = is_release or name == release
+    i = i + (known[name] == "option" and name == args[i] and 2 or 1)
   end
-  return false
+  return true, is_release
 end
 
 -- Local certificates lie where the original is started, those of a CA where its cache is.
@@ -85,15 +98,18 @@ end
 -- @treturn ?table
 -- @treturn ?string what is wrong
 function settings.read(env, args)
+  local ok, is_release = read_words(args)
+  if not ok then
+    return nil, is_release
+  end
   local result, err = options.read(rows, env, args)
   if not result then
     return nil, err
   end
-  result.mode = has_flag(args, "--release") and "release" or result.mode
+  result.mode = is_release and "release" or result.mode
   result.is_release = result.mode == "release"
   result.folder = result.folder or state.folder(env)
   result.certs = result.certs or default_certs(result, env)
-  local ok
   ok, err = check_ports(result)
   return ok and result, err
 end
