@@ -7,6 +7,7 @@ local http = require "support.http"
 local mux = require "support.mux"
 local peer = require "support.peer"
 local process = require "support.process"
+local signal = require "posix.signal"
 local sluice = require "support.sluice"
 
 local mib = 1024 * 1024
@@ -302,13 +303,40 @@ describe("bodies in pieces", function()
     client:close()
   end)
 
-  it("that are cut short end the hook that reads them", function()
+  it("that are cut short end who reads them", function()
+    for path, status in pairs { ["/count"] = 499, ["/echo"] = 200 } do
+      local client = peer.connect { port = ports.hook }
+      client:send(("POST %s HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhe"):format(path))
+      client:finish()
+      client:read_all()
+      assert.equal(status, failed(path).status)
+      client:close()
+    end
+  end)
+
+  it("of another script go on when a new one has come", function()
     local client = peer.connect { port = ports.hook }
-    client:send("POST /count HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhe")
-    client:finish() -- a request that is cut short
-    client:read_all()
-    assert.equal(499, failed("/count").status)
+    client:send("POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\n")
+    client:read_head()
+    assert.equal("3\r\none\r\n", client:receive(8))
+    program:kill(signal.SIGHUP)
+    ports.server = tonumber(program:wait_for("stdout", "^(%d+)$", sluice.patience))
+    client:send("3\r\ntwo\r\n0\r\n\r\n")
+    assert.equal("3\r\ntwo\r\n0\r\n\r\n", client:receive(13))
     client:close()
+  end)
+
+  it("give way to a WebSocket with headers", function()
+    for _, port in ipairs { ports.hook, ports.server } do
+      local client = peer.connect { port = port }
+      client:send("GET /websocket HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\n"
+        .. "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+        .. "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+      local head = client:read_head()
+      assert.same({ 101, "a=1, b=2", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" }, { head.status,
+        head.headers["set-cookie"], head.headers["sec-websocket-accept"] })
+      client:close()
+    end
   end)
 
   for _, version in ipairs(mux.versions) do
@@ -359,6 +387,13 @@ describe("bodies in pieces", function()
         client:wait("data", id)
         client:cancel(id)
         assert.equal(200, failed("/hang").status)
+      end)
+
+      it("wait for a client that does not read, and not for ever", function()
+        local slow = mux.connect(version, { port = ports.tls, host = "app.example", hold = true })
+        slow:request { path = "/zeros", live = true }
+        assert.equal("timed out", failed("/zeros").error)
+        slow:close()
       end)
 
       it("do not fill the memory", function()

@@ -66,10 +66,16 @@ static void end_soon(void *user)
     sl_fetch_end(user);
 }
 
+/* The collector is no place to end a task from. Everything else goes at once: with the Lua state
+ * the pool may go, too. */
 void sl_fetch_drop(struct sl_fetch *f)
 {
     f->object = NULL;
-    sl_loop_soon(f->loop, &f->soon, end_soon, f);
+    sl_call_free(&f->call);
+    if (f->uploader == NULL)
+        sl_fetch_end(f);
+    else
+        sl_loop_soon(f->loop, &f->soon, end_soon, f);
 }
 
 /* Whoever waits for more hears of it: the task of the fetch, or who reads the response. */
