@@ -1,6 +1,7 @@
 local board = require "sluice.certificates.board"
 local budget = require "sluice.certificates.budget"
 local certificates = require "sluice.certificates"
+local fakes = require "support.certificates"
 local challenges = require "sluice.acme.challenges"
 local keys = require "sluice.testing.keys"
 local queue = require "sluice.certificates.queue"
@@ -8,29 +9,10 @@ local recent = require "sluice.certificates.recent"
 local sluice = require "sluice"
 local testing = require "sluice.testing"
 
+local fake_issuer, kept = fakes.issuer, fakes.kept
 local world = testing.world
 local clock = testing.clock()
 local day = 86400
-
--- An issuer that gives certificates for 90 days, after a second, unless it is told otherwise.
-local function fake_issuer()
-  local issuer = { calls = {}, active = 0, most = 0, takes = 1, days = 90 }
-  function issuer:issue(name, before)
-    table.insert(self.calls, { name = name, before = before, at = sluice.now() })
-    self.active = self.active + 1
-    self.most = math.max(self.most, self.active)
-    sluice.sleep(self.takes)
-    self.active = self.active - 1
-    local problem = self.problem and self.problem(name)
-    if problem then
-      return nil, unpack(problem, 1, 3)
-    end
-    local key = keys.new_key()
-    return { key = key:pem "sec1", cert = keys.fake_certificate(key, { name }, {
-      days = self.days, not_before = sluice.time() }) }
-  end
-  return issuer
-end
 
 local function counted(issuer, name)
   local n = 0
@@ -38,12 +20,6 @@ local function counted(issuer, name)
     n = n + (call.name == name and 1 or 0)
   end
   return n
-end
-
-local function kept(name, days, from)
-  local key = keys.new_key()
-  return key:pem "sec1" .. keys.fake_certificate(key, { name }, {
-    days = days or 90, not_before = from or sluice.time() })
 end
 
 -- A handshake; its verb is in the table that is returned once there is one.
@@ -189,6 +165,28 @@ describe("certificates", function()
     begin():set_names { ["app.example.com"] = true }
     clock:advance(1)
     assert.same({ "app.example.com" }, names_of(handshake("app.example.com").verb))
+    assert.equal(0, #issuer.calls)
+  end)
+
+  it("are there for everybody who comes at once after a restart", function()
+    local list, shakes = {}, {}
+    for i = 1, 200 do
+      local name = ("x%d.example.com"):format(i)
+      world.files["/certs/" .. name], list[name] = kept(name), true
+    end
+    testing.fake("file.read", function(path)
+      sluice.sleep(0.001)
+      return world.files[path]
+    end)
+    begin()
+    manager:set_names(list)
+    for name in pairs(list) do
+      shakes[name] = handshake(name)
+    end
+    clock:advance(3)
+    for name, shake in pairs(shakes) do
+      assert.same({ name }, names_of(shake.verb))
+    end
     assert.equal(0, #issuer.calls)
   end)
 
@@ -481,17 +479,22 @@ describe("certificates", function()
     assert.is_nil(handshake("app.example.com", { port = 44 }).verb)
   end)
 
-  it("go on with a newer manager, after which the older may end", function()
+  it("go on with a newer manager, whenever the older one ends", function()
     local older = begin()
-    older:set_names { ["a.example.com"] = true }
+    older:set_names { ["a.example.com"] = true, ["gone.example.com"] = true }
     clock:advance(5)
-    begin():set_names { ["a.example.com"] = true }
-    older:close()
-    clock:advance(5)
+    begin() -- that has no names yet
     assert.is_not_nil(handshake("a.example.com").verb)
-    assert.equal(0, #issuer.calls)
+    manager:set_names { ["a.example.com"] = true, ["new.example.com"] = true }
+    local shake = handshake "new.example.com" -- of which the older one knows nothing
+    clock:advance(5)
+    assert.is_not_nil(shake.verb)
+    assert.is_nil(handshake("gone.example.com").verb)
+    older:close()
+    assert.is_not_nil(handshake("a.example.com").verb)
+    assert.equal(1, #issuer.calls)
     manager:close()
-    assert.is_nil(handshake("a.example.com").verb)
+    assert.is_not_nil(handshake("a.example.com").verb)
   end)
 
   it("are ordered when somebody comes, not before, if the operator likes", function()

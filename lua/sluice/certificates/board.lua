@@ -10,7 +10,8 @@ local board = {}
 -- from the storage when it is asked for again. Only what has a time to live does so.
 local long = 365 * 86400
 
-local epoch_key, any_key, shared_key = "!epoch", "!any", "!shared"
+-- Entries carry the number of their manager; what counts is from one number to another.
+local epoch_key, from_key, any_key, shared_key = "!epoch", "!from", "!any", "!shared"
 
 local function names()
   return sluice.shared("sluice.certificates.names")
@@ -20,28 +21,29 @@ local function pairs_of()
   return sluice.shared("sluice.certificates")
 end
 
---- In control: begins anew. What a manager before has put up holds no more, but for certificates.
+--- In control: a manager begins. The names of the one before stay until it has its own.
 -- @tparam boolean any whether names that are not on the board may be asked for, too
 -- @tparam boolean is_shared whether other instances answer for the same names
 -- @treturn number which manager it is
 function board.begin(any, is_shared)
   local epoch = names():incr(epoch_key, 1, 0)
+  names():add(from_key, epoch)
   names():set(any_key, any and epoch or 0)
   names():set(shared_key, is_shared and epoch or 0)
   return epoch
 end
 
---- In control: no manager answers any more, unless another one has begun.
-function board.finish(epoch)
-  if names():get(epoch_key) == epoch then
-    names():incr(epoch_key, 1)
+--- In control: all names of this manager are on the board, those of managers before count no more.
+function board.settle(epoch)
+  if names():get(from_key) < epoch then
+    names():set(from_key, epoch)
   end
 end
 
---- In control: this name of a manager that has finished is not another one's, so that it can go.
+--- In control: takes a name down that a manager before the one that has settled had put up.
 function board.drop(epoch, name)
   local entry = names():get(name)
-  if entry and tonumber(entry:match("^%d+")) == epoch then
+  if names():get(from_key) > epoch and entry and tonumber(entry:match("^%d+")) == epoch then
     names():delete(name)
   end
 end
@@ -79,17 +81,20 @@ function board.get(name)
 end
 
 --- Is a name served on this port?
+-- @treturn ?string "listed"; "perhaps": only who is asked can say; nil: it is not
 function board.wants(name, port)
   local shared = names()
   local epoch, entry = shared:get(epoch_key), shared:get(name)
   if not epoch then
-    return false
+    return nil
   end
   local of, ports = (type(entry) == "string" and entry or ""):match("^(%d+)(|.*)$")
-  if tonumber(of) ~= epoch then
-    return shared:get(any_key) == epoch
+  of = tonumber(of)
+  if not of or of > epoch or of < shared:get(from_key) then
+    return shared:get(any_key) == epoch and "perhaps" or nil
   end
-  return ports == "|*" or ports:find(("|%d|"):format(port), 1, true) ~= nil
+  local is_here = ports == "|*" or ports:find(("|%d|"):format(port), 1, true)
+  return is_here and "listed" or nil
 end
 
 --- Do other instances answer for the same names?
@@ -104,7 +109,10 @@ function board.topic(name)
   return "sluice.certificates/" .. name
 end
 
---- What the control thread is asked, with sluice.ask.
-board.question = "sluice.certificates"
+--- Where a manager is asked, with sluice.ask. There may be two of them while a script is reloaded.
+-- @tparam[opt] number epoch of the manager; the newest
+function board.question(epoch)
+  return ("sluice.certificates/%d"):format(epoch or names():get(epoch_key) or 0)
+end
 
 return board

@@ -16,7 +16,7 @@ manager.__index = manager
 
 local width = 4                            -- orders at a time
 local max_refused, refused_for = 10000, 60 -- by allow()
-local longest_sleep, shortest_sleep = 60, 0.2
+local longest_sleep, shortest_sleep = 300, 0.2 -- a clock may be set while nothing happens
 local storage_pause = 30                   -- seconds for a storage that does not answer
 local ask_again = 6 * 3600                 -- about renewals, when the CA did not say
 
@@ -254,6 +254,7 @@ end
 -- @tparam[opt] table ports on which it is served; all
 function manager:add(name, ports)
   add(self, name, ports)
+  board.settle(self._epoch)
   load_soon(self)
 end
 
@@ -278,6 +279,7 @@ function manager:set_names(names)
   for name, ports in pairs(names) do
     add(self, name, ports ~= true and ports or nil)
   end
+  board.settle(self._epoch)
   load_soon(self)
 end
 
@@ -304,7 +306,7 @@ function manager:status()
   return status
 end
 
---- Ends it; what is in service stays there for a newer one, which may have begun already.
+--- Ends it. What is in service stays there, for a newer one; set_names {} before takes it down.
 function manager:close()
   self._is_closed = true
   self._subscription:cancel()
@@ -313,7 +315,6 @@ function manager:close()
       self[name]:cancel()
     end
   end
-  board.finish(self._epoch)
   for name in pairs(self._names) do
     board.drop(self._epoch, name)
   end
@@ -341,7 +342,7 @@ function manager.new(options)
     work(self, name)
   end)
   self._epoch = board.begin(options.allow ~= nil, is_shared)
-  self._subscription = ask.serve(board.question, function(question)
+  self._subscription = ask.serve(board.question(self._epoch), function(question)
     return sluice.json.encode(answer(self, sluice.json.decode(question)))
   end)
   if options.issuer.renewal and renews then

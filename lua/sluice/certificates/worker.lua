@@ -15,11 +15,12 @@ local recent = require "sluice.certificates.recent"
 local worker = {}
 worker.__index = worker
 
-local max_flights = 256     -- names that are asked for at a time
+local max_flights = 1024    -- names that are asked for at a time
 local max_refused = 4096    -- names that are known to have none
 local patience = 30         -- seconds that a handshake waits; clients rarely wait for longer
 local ask_timeout = 10
-local questions_per_second = 20
+local questions_per_second = 20 -- about names that are not listed
+local busy_tries, busy_pause = 50, 0.1
 
 local function is_name(name)
   return #name <= 253 and name:find("^[a-z0-9_][a-z0-9_.-]*$") ~= nil
@@ -33,8 +34,17 @@ end
 
 -- Asks the control thread, which may have other instances to ask.
 local function ask_control(question)
-  local answer = ask.call(board.question, sluice.json.encode(question), ask_timeout)
-  return answer and sluice.json.decode(answer) or { seconds = 1 }
+  local text = sluice.json.encode(question)
+  for _ = 1, busy_tries do
+    local answer, err = ask.call(board.question(), text, ask_timeout)
+    if answer then
+      return sluice.json.decode(answer)
+    elseif err ~= "busy" then
+      break
+    end
+    sluice.sleep(busy_pause)
+  end
+  return { seconds = 1 }
 end
 
 -- Waits for the outcome of an order. It may come while the question is still being answered.
@@ -70,10 +80,12 @@ local function may_ask(self)
   return true
 end
 
-local function wait(self, name, ip)
+-- Strangers can make up names, but none that is listed: those are always asked about.
+local function wait(self, name, ip, is_listed)
   local flight = self._flights[name]
   if not flight then
-    if self._refused:left(name) or self._n_flights >= max_flights or not may_ask(self) then
+    if self._refused:left(name) or self._n_flights >= max_flights
+      or not (is_listed or may_ask(self)) then
       return nil
     end
     flight = start_flight(self, name, ip)
@@ -115,14 +127,15 @@ function worker:on_hello(hello)
   if alpn[1] == challenges.alpn and not alpn[2] then
     return answer_challenge(self, name)
   end
-  if not board.wants(name, hello:local_port()) then
+  local wanted = board.wants(name, hello:local_port())
+  if not wanted then
     return nil
   end
   local text = board.get(name)
   if text then
     return verb_of(text)
   end
-  return wait(self, name, hello:ip())
+  return wait(self, name, hello:ip(), wanted == "listed")
 end
 
 local prefix = challenges.path

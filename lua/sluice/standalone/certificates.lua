@@ -121,16 +121,19 @@ function own:follow(settings, auto)
   if sluice.check then
     return
   end
+  local before = self._manager
   if settings ~= self._settings then
-    local before = self._manager
     self._settings = settings
     self._manager = settings and begin(settings)
-    if before then
-      before:close()
-    end
   end
   if self._manager then
     self._manager:set_names(auto)
+  end
+  if before and before ~= self._manager then
+    if not self._manager then
+      before:set_names {}
+    end
+    before:close()
   end
 end
 
