@@ -169,9 +169,9 @@ int sl_handover_receive(int fd, struct sl_handover *out, struct sl_fds *fds)
         m.msg_control = control.bytes;
         m.msg_controllen = sizeof(control.bytes);
     }
-    do {
+    do { /* a reset, which is told once, hides the last words before it */
         n = recvmsg(fd, &m, MSG_CMSG_CLOEXEC);
-    } while (n < 0 && errno == EINTR);
+    } while (n < 0 && (errno == EINTR || errno == ECONNRESET));
     if (n < 0)
         return sl_error_from_errno(errno);
     if (fds != NULL)

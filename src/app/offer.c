@@ -1,5 +1,6 @@
 #include "app/offer.h"
 
+#include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include "base/log.h"
@@ -147,10 +148,10 @@ static void stop_listening(struct sl_offer *o)
 
     if (o->listener == NULL)
         return;
-    sl_listener_free(o->listener);
-    o->listener = NULL;
     if (stat(o->path, &st) == 0 && st.st_ino == o->inode && st.st_dev == o->device)
         unlink(o->path);
+    sl_listener_free(o->listener); /* its number is taken by no other file until then */
+    o->listener = NULL;
 }
 
 static void be_greeted(struct sl_offer *o, const struct sl_handover *said)
@@ -217,6 +218,15 @@ static void on_newcomer(struct sl_watch *w, unsigned what)
 
 /* --- the newcomer comes --- */
 
+/* Its successor may come before we have noticed. */
+static void drop_if_gone(struct sl_offer *o)
+{
+    struct pollfd p = {.fd = o->newcomer.fd};
+
+    if (p.fd >= 0 && o->newcomer.state != TAKEN && poll(&p, 1, 0) > 0)
+        give_up(o, "it has gone");
+}
+
 static void turn_away(int fd, const char *why)
 {
     (void)sl_handover_send(fd, SL_HANDOVER_REFUSED, sl_str_c(why));
@@ -245,11 +255,13 @@ static void on_accept(void *user, int fd, const struct sl_addr *remote SL_UNUSED
             sl_log_warn("somebody else may not take over", sl_f_int("uid", peer.uid),
                         sl_f_int("pid", peer.pid), sl_f_int("suppressed", n_suppressed));
         turn_away(fd, "of another user");
-    } else if (o->newcomer.fd >= 0) {
-        turn_away(fd, "another takeover is under way");
-    } else {
-        meet(o, fd, peer.pid);
+        return;
     }
+    drop_if_gone(o);
+    if (o->newcomer.fd >= 0)
+        turn_away(fd, "another takeover is under way");
+    else
+        meet(o, fd, peer.pid);
 }
 
 /* --- life --- */

@@ -78,7 +78,7 @@ static void on_readable(struct sl_watch *w, unsigned what SL_UNUSED)
 
     if (rc == 0)
         hear(t, &said);
-    else if (rc == SL_E_CLOSED || rc == SL_E_RESET)
+    else if (rc == SL_E_CLOSED)
         lose(t, SL_E_CLOSED, "the other one has gone");
     else if (rc == SL_E_LIMIT)
         lose(t, rc, "no descriptors are left for its sockets");
@@ -98,7 +98,8 @@ static int greet(int fd, struct sl_handover_peer *peer, struct sl_err *err)
                           (unsigned)peer->uid);
     if (peer->pid == getpid())
         return sl_err_set(err, SL_E_NOT_FOUND, "nobody is there");
-    if ((rc = sl_handover_send(fd, SL_HANDOVER_HELLO, sl_str(&version, 1))) < 0)
+    rc = sl_handover_send(fd, SL_HANDOVER_HELLO, sl_str(&version, 1));
+    if (rc < 0 && rc != SL_E_RESET) /* it has closed: we are about to hear why */
         return sl_err_set(err, rc, "cannot speak to it: %s", sl_error_text(rc));
     return 0;
 }

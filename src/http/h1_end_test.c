@@ -530,6 +530,59 @@ static void half_a_head_is_waited_for(void)
     end();
 }
 
+enum { GRACE = 3000 };
+
+static void begin_with_grace(void)
+{
+    begin();
+    r.service.drain_grace = GRACE;
+}
+
+/* The client may have sent a request before it could know. */
+static void a_grace_is_for_one_request_more(const char *before)
+{
+    begin_with_grace();
+    rig_say(&r, before);
+    drain();
+    rig_pass(&r, GRACE - 500);
+    sl_check(r.n_closed == 0 && !rig_got(&r, "Connection: close\r\n"));
+    sl_buf_reset(&r.got);
+    rig_say(&r, GET GET);
+    sl_check_str(rig_statuses(&r), SL_STR("200"));
+    sl_check(rig_got(&r, "Connection: close\r\n") && r.n_closed == 1 && r.n_error == 0);
+    end();
+}
+
+static void a_grace_ends(const char *before)
+{
+    begin_with_grace();
+    rig_say(&r, before);
+    drain();
+    sl_buf_reset(&r.got);
+    rig_pass(&r, GRACE + 500);
+    sl_check(r.n_closed == 1 && r.n_fin == 1 && sl_buf_len(&r.got) == 0);
+    end();
+}
+
+/* The client was told that the connection stays, and may use it. */
+static void a_grace_is_for_who_was_promised_more(void)
+{
+    begin_with_grace();
+    r.on_request = rig_leave_it;
+    rig_say(&r, GET);
+    rig_respond(&r, 200, 5);
+    sl_check(rig_write(&r, "he", false) == 0);
+    drain();
+    sl_check(rig_write(&r, "llo", true) == 0);
+    rig_settle(&r);
+    sl_check(r.n_closed == 0 && !rig_got(&r, "Connection: close\r\n"));
+    r.on_request = rig_default_request;
+    rig_say(&r, GET);
+    sl_check_str(rig_statuses(&r), SL_STR("200 200"));
+    sl_check(rig_got(&r, "Connection: close\r\n") && r.n_closed == 1);
+    end();
+}
+
 static void killed_at_once(const char *sent)
 {
     int n_handled;
@@ -615,6 +668,11 @@ int main(void)
     an_idle_connection_is_drained_at_once();
     a_busy_one_after_its_exchange();
     half_a_head_is_waited_for();
+    a_grace_is_for_one_request_more("");
+    a_grace_is_for_one_request_more(GET);
+    a_grace_ends("");
+    a_grace_ends(GET);
+    a_grace_is_for_who_was_promised_more();
     killed_at_once("");
     killed_at_once("GET /");
     killed_at_once(GET);

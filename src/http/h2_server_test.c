@@ -361,6 +361,26 @@ static void draining_waits_for_no_ping(void)
     h2_end(&r);
 }
 
+/* An idle connection on which a request may be under way, for all we know. */
+static void a_grace_lasts_until_the_client_has_seen(bool answers)
+{
+    h2_begin(&r, loop);
+    r.service.drain_grace = 3000;
+    sl_http_conn_drain(r.conn);
+    h2_settle(&r);
+    h2_check(&r, "GOAWAY(2147483647,NO_ERROR) PING");
+    h2_get(&r, 1, "/"); /* was under way */
+    h2_check(&r, "1:200 1:d2.");
+    if (answers)
+        h2_frame(&r, NGHTTP2_PING, ACK, 0, "\0\0\0\0\0\0\0\0", 8);
+    else
+        h2_pass(&r, 2000);
+    h2_check(&r, "GOAWAY(1,NO_ERROR)");
+    sl_check(h2_is_closed(&r) && r.n_done == 1);
+    h2_end(&r);
+    r.service.drain_grace = 0;
+}
+
 static void a_connection_serves_so_many_requests(void)
 {
     r.service.limits = sl_http_limits_default;
@@ -505,6 +525,8 @@ int main(void)
     extended_connect_is_a_raw_channel();
     draining_lets_streams_finish();
     draining_waits_for_no_ping();
+    a_grace_lasts_until_the_client_has_seen(true);
+    a_grace_lasts_until_the_client_has_seen(false);
     a_connection_serves_so_many_requests();
     deadlines_end_what_does_not_move();
     a_client_that_reads_nothing_is_cut_off();

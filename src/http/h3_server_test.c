@@ -487,6 +487,24 @@ static void test_drain_idle(void)
     rig_end(r);
 }
 
+static void test_drain_idle_with_grace(void)
+{
+    uint64_t last = 0;
+
+    rig_begin(r, loop);
+    r->service.drain_grace = 3000;
+    rig_ask(r, 0, RIG_GET("/"), "");
+    sl_http_conn_drain(r->conn);
+    rig_settle(r);
+    sl_check(n_goaways(&last) == 1 && last == ((uint64_t)1 << 62) - 4);
+    rig_ask(r, 4, RIG_GET("/late"), "");
+    sl_check(r->n_requests == 2);
+    rig_pass(r, 2000);
+    sl_check_str(rig_seen(r, 4).status, SL_STR("200"));
+    sl_check(n_goaways(&last) == 2 && last == 8 && r->quic.is_closed);
+    rig_end(r);
+}
+
 static void test_drain_busy(void)
 {
     uint64_t last = 0;
@@ -601,6 +619,7 @@ int main(void)
     test_extended_connect();
     test_qpack_table();
     test_drain_idle();
+    test_drain_idle_with_grace();
     test_drain_busy();
     test_drain_of_the_gone();
     test_max_requests();

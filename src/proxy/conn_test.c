@@ -490,6 +490,36 @@ static void a_proxy_drains(void)
     end();
 }
 
+/* One that has just come, one between two requests, and one that says nothing more. */
+static void a_grace_is_for_who_is_idle(void)
+{
+    struct client kept, silent;
+
+    begin_plain();
+    publish(0);
+    client_open(&c, &w, 0);
+    client_open(&kept, &w, 0);
+    client_open(&silent, &w, 0);
+    client_say(&kept, GET);
+    run_until(w.loop, client_got_status(&kept, 200) && world_active(&w) == 3);
+    client_forget(&kept);
+    sl_proxy_drain(w.proxy, 3000, on_drained, &w);
+    sl_loop_skip(w.loop, 2500);
+    run_quiet(w.loop);
+    sl_check(!client_is_closed(&c) && !client_is_closed(&kept) && w.n_drained == 0);
+    client_say(&c, GET);
+    client_say(&kept, GET);
+    run_until(w.loop, c.n_fin == 1 && kept.n_fin == 1);
+    sl_check(client_got_status(&c, 200) && client_got(&c, "Connection: close\r\n"));
+    sl_check(client_got_status(&kept, 200) && client_got(&kept, "Connection: close\r\n"));
+    sl_check(w.n_drained == 0);
+    sl_loop_skip(w.loop, 1000);
+    run_until(w.loop, w.n_drained == 1 && silent.n_fin == 1);
+    client_close(&kept);
+    client_close(&silent);
+    end();
+}
+
 static void an_idle_proxy_drains_at_once(void)
 {
     begin_plain();
@@ -569,6 +599,7 @@ int main(void)
     a_port_without_routes();
     a_port_that_is_not_listened_to_any_more();
     a_proxy_drains();
+    a_grace_is_for_who_is_idle();
     an_idle_proxy_drains_at_once();
     a_busy_proxy_is_freed();
     return sl_check_done();
