@@ -129,7 +129,9 @@ end
 
 --- The next document, which must be of this kind; pings are left out.
 function peer:expect(kind)
+  local ends = process.now() + sluice.patience
   while true do
+    assert(process.now() < ends, "no " .. kind)
     local event = self:got("text")
     local document = assert(dkjson.decode(event.text), event.text)
     local name = document["@type"]:match("/v1/([%w-]+)%.json$")

@@ -109,6 +109,7 @@ local function say_goodbye(self, code, reason)
 end
 
 local function serve(self, ws)
+  self.server.exchanges[self.request] = nil -- from here on it ends when all was passed on
   self.ws = ws
   wake(self) -- what came before
   while true do
@@ -196,8 +197,8 @@ end
 function visitor_ws.answer(server, req, sessions, path)
   local current = exchange.new(server, "ws-response")
   local self = { server = server, exchange = current, queue = {}, queued = 0, parts = {},
-    max_message = server.settings.max_message }
-  server.exchanges[req:id()] = current
+    max_message = server.settings.max_message, request = req:id() }
+  server.exchanges[self.request] = current
   current.on_document = function(kind, doc)
     on_document(self, kind, doc)
   end
