@@ -290,7 +290,10 @@ static void open_more(struct plan *p, const struct sl_port_info *info, enum sl_p
         p->n_sockets += n_more;
         return;
     }
-    if (!is_later)
+    if (is_later)
+        sl_log_info("has to wait until the former process has ended",
+                    sl_f_int("port", c->port.number), sl_f_str("transport", "udp"));
+    else
         note_failure(p->change, &c->port, &err);
     close_change(c);
     p->change->n--;
