@@ -61,6 +61,10 @@ local out = {}
 ---@class sluice.Subscription
 local subscription = {}
 
+---A connection to Redis.
+---@class sluice.Redis
+local redis = {}
+
 ---An asymmetric key, private or public.
 ---@class sluice.Key
 local key = {}
@@ -587,6 +591,59 @@ function ws:close(code, reason) end
 ---The subprotocol that both sides agreed on.
 ---@return string|nil
 function ws:protocol() end
+
+sluice.redis = {}
+
+---Connects. host: 127.0.0.1; port: 6379; unix: a socket to connect to instead; tls: false; verify: true; timeout: 5 s until it is connected, and then of silence while a command is under way, after which the connection is closed.
+---@param options? {host?: string, port?: integer, unix?: string, tls?: boolean, verify?: boolean, ca_file?: string, username?: string, password?: string, db?: integer, timeout?: number}
+---@return sluice.Redis|nil
+---@return string|nil # why not: "closed", "timed out", what Redis said, …
+function sluice.redis.connect(options) end
+
+---One command. Several tasks may have commands under way, which are sent together. nil and nothing more when Redis says nil; in an array nil is false, and an error a table with the member error. A reply has at most 16 MiB, 1048576 elements in an array and 8 arrays in each other; one beyond that closes the connection.
+---@param name string
+---@param ... string|number
+---@return string|number|table|nil
+---@return string|nil # why not: "closed", "timed out", what Redis said, …
+function redis:command(name, ...) end
+
+---Subscribes to these channels; returns when Redis has confirmed them. From then on the connection takes no other commands but PING.
+---@param channel string
+---@param ... string
+---@return true|nil
+---@return string|nil # why not: "closed", "timed out", what Redis said, …
+function redis:subscribe(channel, ...) end
+
+---The same for all channels that match a pattern.
+---@param pattern string
+---@param ... string
+---@return true|nil
+---@return string|nil # why not: "closed", "timed out", what Redis said, …
+function redis:psubscribe(pattern, ...) end
+
+---Ends the subscription to these channels.
+---@param channel string
+---@param ... string
+---@return true|nil
+---@return string|nil # why not: "closed", "timed out", what Redis said, …
+function redis:unsubscribe(channel, ...) end
+
+---Ends the subscription to these patterns.
+---@param pattern string
+---@param ... string
+---@return true|nil
+---@return string|nil # why not: "closed", "timed out", what Redis said, …
+function redis:punsubscribe(pattern, ...) end
+
+---The next message of what is subscribed to. One task at a time. While 16384 messages or 16 MiB wait, no more is read.
+---@param timeout? number # seconds; for ever without it
+---@return string|nil # the message
+---@return string # its channel; without a message: "timed out", "closed", …
+---@return string|nil # the pattern that it matched
+function redis:receive(timeout) end
+
+---Closes the connection.
+function redis:close() end
 
 sluice.udp = {}
 

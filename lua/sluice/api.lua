@@ -43,7 +43,7 @@ api.classes = require "sluice.api.classes"
 
 api.functions = {}
 for _, part in ipairs {
-  "handles", "verbs", "tasks", "event", "network", "udp", "exec", "tunnel", "data",
+  "handles", "verbs", "tasks", "event", "network", "redis", "udp", "exec", "tunnel", "data",
   "crypto", "process", "takeover",
 } do
   for _, row in ipairs(require("sluice.api." .. part)) do

@@ -12,6 +12,7 @@
 local api = require "sluice.api"
 local core = require "sluice.testing.core"
 local handles = require "sluice.testing.handles"
+local redis = require "sluice.testing.redis"
 local suggest = require "sluice.suggest"
 local tunnel = require "sluice.testing.tunnel"
 local websocket = require "sluice.testing.websocket"
@@ -22,6 +23,7 @@ local testing = {
   hello = handles.hello,
   request = handles.request,
   response = handles.response,
+  redis = redis.server,
   websocket = websocket.pair,
   edge = tunnel.edge,
   hub = tunnel.hub,

@@ -1,11 +1,9 @@
 /* sluice.bus: publish and subscribe between the states of the process (script/bus.h). */
 #include "script/bus.h"
 #include "script/library.h"
+#include "script/receiver.h"
 
-enum {
-    MAX_RUNNING = 256, /* handlers of one subscription that wait at a time */
-    MAX_AT_ONCE = 64,  /* messages that a task receives before the loop has its turn */
-};
+enum { MAX_RUNNING = 256 }; /* handlers of one subscription that wait at a time */
 
 /* Lives while Lua holds it, it is on, or somebody waits. */
 struct subscription {
@@ -20,33 +18,21 @@ struct subscription {
     bool is_lagging;
     /* Without: messages wait for receive(). */
     struct sl_list inbox;
-    struct sl_task *receiver; /* NULL: nobody waits */
-    struct sl_timer timer;    /* of the receiver */
-    struct sl_task_link soon; /* serves the receiver */
-    unsigned n_at_once;
+    struct sl_receiver receiver;
 };
 
 /* --- life --- */
 
 static void free_if_over(struct subscription *s)
 {
-    if (s->object != NULL || s->sub != NULL || s->n_running > 0 || s->receiver != NULL ||
+    if (s->object != NULL || s->sub != NULL || s->n_running > 0 || s->receiver.task != NULL ||
         s->is_freed)
         return;
     s->is_freed = true;
-    sl_loop_unsoon(&s->soon);
+    sl_receiver_clear(&s->receiver);
     sl_loop_defer(sl_script_loop(s->script), s, sl_free);
 }
 
-static void serve(void *user);
-
-static void serve_soon(struct subscription *s)
-{
-    sl_loop_soon(sl_script_loop(s->script), &s->soon, serve, s);
-}
-
-/* Who waits hears of it at the end of the turn, so that this is legal wherever a task is
- * cancelled. */
 static void stop(struct subscription *s)
 {
     if (s->sub == NULL)
@@ -58,8 +44,7 @@ static void stop(struct subscription *s)
     s->fn = LUA_NOREF;
     for (struct sl_link *it; (it = sl_list_first(&s->inbox)) != NULL;)
         sl_bus_item_free(sl_container_of(it, struct sl_bus_item, link));
-    if (s->receiver != NULL)
-        serve_soon(s);
+    sl_receiver_wake(&s->receiver);
     free_if_over(s);
 }
 
@@ -70,9 +55,11 @@ static void on_retire(struct sl_script_owned *o)
 
 /* Lua let go of it. One with a function goes on; of another nobody can ask for messages, once the
  * task that waits has its own. */
-static void stop_if_lost(struct subscription *s)
+static void stop_if_lost(void *user)
 {
-    if (s->object == NULL && s->fn == LUA_NOREF && s->receiver == NULL)
+    struct subscription *s = user;
+
+    if (s->object == NULL && s->fn == LUA_NOREF && s->receiver.task == NULL)
         stop(s);
     free_if_over(s);
 }
@@ -127,16 +114,6 @@ static void run_handler(struct subscription *s, struct sl_bus_item *item)
 
 /* --- without one --- */
 
-static struct sl_task *take_receiver(struct subscription *s)
-{
-    struct sl_task *task = s->receiver;
-
-    s->receiver = NULL;
-    sl_timer_clear(&s->timer);
-    sl_loop_unsoon(&s->soon);
-    return task;
-}
-
 /* The oldest item; what ended the subscription when there is none. */
 static int push_first(lua_State *L, void *arg)
 {
@@ -156,34 +133,6 @@ static int push_first(lua_State *L, void *arg)
     return 2;
 }
 
-/* There is an item for the task that waits, or the end. */
-static void serve(void *user)
-{
-    struct subscription *s = user;
-
-    s->n_at_once = 0;
-    sl_task_resume(take_receiver(s), push_first, s);
-    stop_if_lost(s); /* freed memory waits for the end of the turn */
-}
-
-static void on_receive_due(struct sl_timer *t)
-{
-    struct subscription *s = t->user;
-
-    if (sl_link_is_on(&s->soon.link))
-        return; /* it is about to be served */
-    sl_task_resume_error(take_receiver(s), "timed out");
-    stop_if_lost(s);
-}
-
-static void cancel_receive(void *op)
-{
-    take_receiver(op);
-    stop_if_lost(op);
-}
-
-/* The receiver goes on at the end of the turn, with all that came in it: a task that went on with
- * each message would keep the loop for as long as messages come. */
 static void on_item(void *user, struct sl_bus_item *item)
 {
     struct subscription *s = user;
@@ -193,8 +142,7 @@ static void on_item(void *user, struct sl_bus_item *item)
         return;
     }
     sl_list_append(&s->inbox, &item->link);
-    if (s->receiver != NULL)
-        serve_soon(s);
+    sl_receiver_wake(&s->receiver);
 }
 
 /* --- functions --- */
@@ -228,7 +176,7 @@ static int subscribe(lua_State *L)
     s->object = object;
     s->fn = fn;
     sl_list_init(&s->inbox);
-    sl_timer_init(&s->timer, sl_script_loop(s->script), on_receive_due, s);
+    sl_receiver_init(&s->receiver, sl_script_loop(s->script), push_first, stop_if_lost, s);
     s->sub = sl_bus_subscribe(sl_script_loop(s->script), topic, on_item, s);
     sl_script_on_retire(s->script, &s->owned, on_retire);
     return 1;
@@ -242,22 +190,11 @@ static struct subscription *check_subscription(lua_State *L)
 static int subscription_receive(lua_State *L)
 {
     struct subscription *s = check_subscription(L);
-    double timeout = lua_isnoneornil(L, 2) ? -1 : sl_arg_seconds(L, 2);
-    struct sl_task *task = sl_task_must_wait(L, "subscription:receive");
-    bool is_empty = sl_list_is_empty(&s->inbox);
 
     if (s->fn != LUA_NOREF)
         return luaL_error(L, "subscription:receive: the messages of this one go to its function");
-    if (s->receiver != NULL)
-        return luaL_error(L, "subscription:receive: another task is receiving");
-    if (s->sub == NULL || (!is_empty && ++s->n_at_once < MAX_AT_ONCE))
-        return push_first(L, s);
-    s->receiver = task;
-    if (!is_empty)
-        serve_soon(s);
-    else if (timeout >= 0)
-        sl_timer_set(&s->timer, timeout * 1e3);
-    return sl_task_wait(task, cancel_receive, s);
+    return sl_receiver_receive(&s->receiver, L, "subscription:receive",
+                               !sl_list_is_empty(&s->inbox), s->sub == NULL);
 }
 
 static int subscription_cancel(lua_State *L)

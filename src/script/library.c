@@ -76,6 +76,7 @@ void sl_library_open(lua_State *L)
     sl_bind_log(L);
     sl_bind_shared(L);
     sl_bind_bus(L);
+    sl_bind_redis(L);
     sl_bind_publish(L);
     sl_bind_stats(L);
     sl_bind_process(L);

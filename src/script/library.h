@@ -43,6 +43,7 @@ void sl_bind_certificate(lua_State *L);
 void sl_bind_log(lua_State *L);
 void sl_bind_shared(lua_State *L);
 void sl_bind_bus(lua_State *L);
+void sl_bind_redis(lua_State *L);
 void sl_bind_publish(lua_State *L);
 void sl_bind_stats(lua_State *L);
 void sl_bind_process(lua_State *L);

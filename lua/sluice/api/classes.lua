@@ -21,6 +21,7 @@ return {
     doc = "What a body function writes to, until it returns." },
   { prefix = "subscription", name = "sluice.Subscription",
     doc = "A subscription to a topic of the bus." },
+  { prefix = "redis", name = "sluice.Redis", doc = "A connection to Redis." },
   { prefix = "key", name = "sluice.Key", doc = "An asymmetric key, private or public." },
   { prefix = "edge", name = "sluice.TunnelEdge", doc = "An edge's way to its hub.",
     internal = true },

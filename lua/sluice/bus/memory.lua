@@ -38,6 +38,11 @@ function memory:is_up() -- luacheck: no self
   return true
 end
 
+--- Waits until it is up, and the subscriptions made so far are in force: they are.
+function memory:wait() -- luacheck: no self
+  return true
+end
+
 --- For the sake of the interface: there is nothing to close.
 function memory:close() -- luacheck: no self
 end

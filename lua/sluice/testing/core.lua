@@ -7,6 +7,7 @@ local crypto = require "sluice.testing.crypto"
 local event = require "sluice.testing.event"
 local exec = require "sluice.testing.exec"
 local json = require "sluice.testing.json"
+local redis = require "sluice.testing.redis"
 local fetch = require "sluice.testing.fetch"
 local takeover = require "sluice.testing.takeover"
 local tunnel = require "sluice.testing.tunnel"
@@ -201,6 +202,8 @@ function dict_methods:delete(key)
 end
 
 core.bus = { publish = bus.publish, subscribe = bus.subscribe }
+
+core.redis = { connect = redis.connect }
 
 -- The process.
 

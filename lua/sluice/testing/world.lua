@@ -12,6 +12,7 @@ function world.reset()
   world.files = {}     -- path to content
   world.shared = {}    -- dictionaries by name
   world.topics = {}    -- the set of subscriptions; see lua/sluice/testing/bus.lua
+  world.redis = {}     -- servers by "host:port"; see lua/sluice/testing/redis.lua
   world.servers = {}   -- what sluice.serve and sluice.tcp.listen made, by "host:port"
   world.sockets = {}   -- of sluice.udp.bind, by port; see lua/sluice/testing/udp.lua
   world.programs = {}  -- what sluice.exec runs, by name: function(argv, options)
