@@ -25,7 +25,7 @@ local function start()
         sluice.route("plain", ports.hook, origin.port),
         mux.route("secure", ports.tls, origin.port, "app.example"),
       },
-      limits = { write_timeout = 2000 },
+      limits = { write_timeout = 1500 },
     } } }
   ports.server = tonumber(program:wait_for("stdout", "^(%d+)$", sluice.patience))
 end
@@ -196,6 +196,23 @@ describe("bodies in pieces", function()
         for _ = 1, 2 do
           assert.matches("on purpose", sluice.logged(program, "the script failed").error)
         end
+      end)
+
+      it("let others run, however often a function writes or reads", function()
+        local n = sluice.is_sanitized and 20000 or 100000
+        assert.same({ 0, tostring(n) }, { shell("curl -sS 'http://127.0.0.1:%d/lines?%d' | wc -l",
+          port, n) })
+        assert.same({ 0, tostring(n) }, { shell("head -c %d /dev/zero | "
+          .. "curl -sS --data-binary @- http://127.0.0.1:%d/bytes", n, port) })
+      end)
+
+      it("break off when their function leaves a task behind", function()
+        local client = peer.connect { port = port }
+        client:send("GET /torn HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert.equal("the body function returned while another task was writing",
+          sluice.logged(program, "the script failed").error)
+        assert.is_nil((client:read_all()):find("0\r\n\r\n$"))
+        client:close()
       end)
 
       it("are misused in vain", function()

@@ -4,14 +4,19 @@
 #include "script/bind.h"
 #include "script/internal.h"
 
-enum { SLICE = 64 * 1024 };
+enum {
+    SLICE = 64 * 1024,
+    RUN = 256 * 1024,      /* bytes in one run of a writer, */
+    WRITE_COST = 4 * 1024, /* of which each write counts as so many more */
+};
 
 static const char *text_of(int code)
 {
     return code == SL_E_CLOSED ? "closed" : sl_error_text(code);
 }
 
-/* Until there is no more, or it has to wait: 0, SL_E_AGAIN, or why it is broken. */
+/* Until there is no more, or it has to wait, or others have to run: 0, SL_E_AGAIN, or why it is
+ * broken. */
 static int push_on(struct sl_outlet *o)
 {
     do {
@@ -23,9 +28,10 @@ static int push_on(struct sl_outlet *o)
             return rc;
         }
         o->rest = sl_str(o->rest.p + slice.len, o->rest.len - slice.len);
+        o->run += slice.len + WRITE_COST;
         o->is_blocked = rc == SL_E_AGAIN;
-    } while (!o->is_blocked && o->rest.len > 0);
-    return o->is_blocked ? SL_E_AGAIN : 0;
+    } while (!o->is_blocked && o->rest.len > 0 && o->run < RUN);
+    return o->is_blocked || o->run >= RUN ? SL_E_AGAIN : 0;
 }
 
 static struct sl_task *take_writer(struct sl_outlet *o)
@@ -35,24 +41,38 @@ static struct sl_task *take_writer(struct sl_outlet *o)
     o->writer = NULL;
     o->is_torn |= o->rest.len > 0;
     o->rest = SL_STR_NONE;
+    sl_loop_unsoon(&o->soon);
     return task;
+}
+
+static void go_on(void *user);
+
+/* on_written() comes, or the next turn. */
+static void wait(struct sl_outlet *o)
+{
+    o->run = 0;
+    if (!o->is_blocked)
+        sl_loop_soon(sl_script_loop(sl_task_script(o->writer)), &o->soon, go_on, o);
+}
+
+static void go_on(void *user)
+{
+    struct sl_outlet *o = user;
+    int rc = o->rest.len > 0 ? push_on(o) : 0;
+
+    if (rc == SL_E_AGAIN)
+        wait(o);
+    else if (rc < 0)
+        sl_task_resume_error(take_writer(o), text_of(rc));
+    else
+        sl_task_resume_true(take_writer(o));
 }
 
 void sl_outlet_written(struct sl_outlet *o)
 {
-    int rc = 0;
-
     o->is_blocked = false;
-    if (o->writer == NULL)
-        return;
-    if (o->rest.len > 0)
-        rc = push_on(o);
-    if (rc == SL_E_AGAIN)
-        return;
-    if (rc < 0)
-        sl_task_resume_error(take_writer(o), text_of(rc));
-    else
-        sl_task_resume_true(take_writer(o));
+    if (o->writer != NULL)
+        go_on(o);
 }
 
 void sl_outlet_close(struct sl_outlet *o)
@@ -71,14 +91,16 @@ bool sl_outlet_is_whole(const struct sl_outlet *o)
 
 bool sl_outlet_check_whole(const struct sl_outlet *o, struct sl_script *s, const char *what)
 {
-    char text[128];
+    char text[128] = "the body function returned while another task was writing";
 
-    if (!sl_outlet_is_whole(o) && o->error == 0 && !o->is_torn) {
+    if (sl_outlet_is_whole(o))
+        return true;
+    if (!o->is_torn)
         snprintf(text, sizeof(text), "the body is %llu bytes shorter than its content-length",
                  (unsigned long long)o->left);
+    if (o->error == 0)
         sl_report(s, what, text, NULL);
-    }
-    return sl_outlet_is_whole(o);
+    return false;
 }
 
 /* --- methods --- */
@@ -119,6 +141,7 @@ static int out_write(lua_State *L)
     rc = o->is_blocked ? SL_E_AGAIN : push_on(o); /* a writer that was cancelled left it so */
     if (rc == SL_E_AGAIN) {
         o->writer = task;
+        wait(o);
         return sl_task_wait(task, cancel_write, o);
     }
     o->rest = SL_STR_NONE;

@@ -2,7 +2,8 @@
  * The way of a body out of a script: the object `out` that a body function gets. out:write() waits
  * for whoever takes the bytes; they go in slices of 64 KiB, so that deadlines of writing are about
  * a slice and not about what a script happens to give at once. Counts them against the length that
- * was announced.
+ * was announced. A task that writes much or often to somebody who takes it all lets others run in
+ * between, which also keeps it within its budget.
  *
  * Knows nothing of where the bytes go. Embedded in its owner, who fills it with zeros, then ops,
  * user and left; it must not move. One task writes at a time. One thread.
@@ -21,6 +22,7 @@
 #include <lua.h>
 #include "base/str.h"
 #include "http/message.h"
+#include "loop/loop.h"
 
 struct sl_script;
 struct sl_task;
@@ -41,6 +43,8 @@ struct sl_outlet {
     struct sl_outlet **object; /* Lua's pointer to it; NULL: none, or collected */
     struct sl_task *writer;    /* NULL: nobody waits */
     struct sl_str rest;        /* what the writer has not got rid of; Lua holds the string */
+    struct sl_task_link soon;  /* goes on with a writer that lets others run */
+    size_t run;                /* what was written in this run of the writer, as it costs */
     bool is_blocked;           /* nothing can be written until sl_outlet_written() */
     bool is_torn;              /* a string was left in the middle */
     int error;                 /* of a write, 0: none */
