@@ -131,7 +131,8 @@ end
 --- The next piece; waits for it. Reading the next says that the one before was passed on.
 -- @tparam[opt] number timeout seconds
 -- @treturn ?string bytes; nil: the end
--- @treturn ?string the kind; without bytes: why not, nil when the body is complete
+-- @treturn ?string why there are none; nil when the body is complete
+-- @treturn ?string the kind of the piece
 function receiver:read(timeout)
   if self._passed_on then
     consumed(self, self._passed_on)
@@ -159,7 +160,7 @@ function receiver:read(timeout)
     return nil
   end
   self._passed_on = #payload
-  return payload, kind
+  return payload, nil, kind
 end
 
 --- Is there something to read, or the end of it?

@@ -30,9 +30,9 @@ end
 -- @treturn ?string "text" or "binary"; without a message "too large", or why there is none
 function wsflow.receive(receiver, parts, max)
   while true do
-    local piece, kind = receiver:read()
+    local piece, err, kind = receiver:read()
     if not piece then
-      return nil, kind
+      return nil, err
     end
     parts.len = (parts.len or 0) + #piece
     if parts.len > max then
