@@ -16,8 +16,8 @@ local coreflow = require "sluice.coreflow"
 local coreflow_settings = require "sluice.coreflow.settings"
 local standalone = require "sluice.standalone"
 
--- Handshakes for names with the certificate "auto" wait here while it is issued. Standalone mode
--- switches the hook on when its file has `acme`; until then it costs nothing.
+-- Handshakes for names with the certificate "auto" wait here while it is issued. The limit has the
+-- hook called only while there is a route with such a certificate: otherwise it costs nothing.
 local coretraffic = { on_hello = certificates.on_hello, limits = { hello_hook = false } }
 
 local function has_flag(name)

@@ -136,31 +136,11 @@ local function log_warnings(warnings)
   end
 end
 
--- Handshakes are looked at while a route needs that: the script has it switched off.
-local function has_auto(state)
-  return next(state.set.notes.auto) ~= nil
-end
-
-local function settings_of(state)
-  if not has_auto(state) then
-    return state.config.settings
-  end
-  local settings = { hello_hook = true }
-  for name, value in pairs(state.config.settings) do
-    settings[name] = value
-  end
-  return settings
-end
-
-local function has_same_settings(a, b)
-  return a.config == b.config and has_auto(a) == has_auto(b)
-end
-
 -- Makes a state the running one; waits until it is live.
 local function apply(self, state)
   local before = self._running
-  if not has_same_settings(state, before) then
-    local ok, err = core.settings(settings_of(state))
+  if state.config ~= before.config then
+    local ok, err = core.settings(state.config.settings)
     if not ok then
       return nil, err, "invalid"
     end
@@ -168,8 +148,8 @@ local function apply(self, state)
   local result, err, problem =
     routes.publish_compiled(state.set.specs, state.set.notes, state.policy.flat)
   if not result then
-    if not has_same_settings(state, before) then
-      core.settings(settings_of(before))
+    if state.config ~= before.config then
+      core.settings(before.config.settings)
     end
     return nil, err, problem
   end

@@ -7,14 +7,15 @@ local process = require "support.process"
 local signal = require "posix.signal"
 local sluice = require "support.sluice"
 
--- One request with the root of the CA and nothing else: status, or what curl says.
-local function get(ca_root, port, name)
+-- One request by a client that trusts the root of the CA and nothing else.
+local function get(ca_root, port, name, word)
   local child = process.start { "curl", "-sS", "--max-time", "40", "--cacert", ca_root, "--resolve",
     ("%s:%d:127.0.0.1"):format(name, port), "-o", "/dev/null", "-w", "%{http_code}\n",
-    ("https://%s:%d/"):format(name, port) }
+    ("https://%s:%d/"):format(name, port), word }
   return child
 end
 
+-- The status, or what curl says.
 local function status_of(child)
   local code = child:wait(60)
   return code == 0 and tonumber(child:text("stdout"):match("%d+")) or child:text("stderr")
@@ -102,8 +103,13 @@ describe("certificates by ACME", function()
 
   it("come with the first request to a name that was just added, by tls-alpn-01", function()
     start({}, { challenges = { "tls-alpn-01" } })
-    assert.equal(200, program:ask("PUT", "/routes", { body = { auto "fresh.example.com" } }).status)
-    assert.equal(200, status_of(get(ca:root(), https_port, "fresh.example.com")))
+    local routes = { auto "fresh.example.com", auto "fresh3.example.com" }
+    routes[2].match.transport = "all"
+    local root = ca:root()
+    assert.equal(200, program:ask("PUT", "/routes", { body = routes }).status)
+    local over_tcp = get(root, https_port, "fresh.example.com")
+    local over_quic = get(root, https_port, "fresh3.example.com", "--http3-only")
+    assert.same({ 200, 200 }, { status_of(over_tcp), status_of(over_quic) })
     assert.equal("600", mode_of(folder .. "/fresh.example.com"))
     assert.equal("600", mode_of(folder .. "/acme_account+key"))
     assert.equal("EC PRIVATE KEY",

@@ -268,18 +268,15 @@ describe("certificates of standalone mode", function()
     end
   end
 
-  it("are ordered for the names of routes, and the hook is switched on for them", function()
+  it("are ordered for the names of routes", function()
     write_config { routes = { auto("a", 443, "a.example.com") }, acme = { email = "a@b.example" } }
     local service = started()
-    assert.is_true(world.settings.hello_hook)
     assert.equal(1, service:certificates().names)
     now(function() return service:replace { route("plain") } end)
-    assert.is_nil(world.settings.hello_hook)
     assert.equal(0, service:certificates().names)
     now(function()
       return service:replace { auto("b", 443, { "b.example.com", "c.example.com" }) }
     end)
-    assert.is_true(world.settings.hello_hook)
     assert.equal(2, service:certificates().names)
   end)
 

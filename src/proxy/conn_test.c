@@ -256,17 +256,20 @@ static void a_hook_gives_the_certificate(bool waits)
     end();
 }
 
-static void a_hook_is_switched_off(void)
+static void a_hook_is_for_want_of_certificates(bool lacks_one)
 {
+    const struct sl_route_spec bare = {.name = SL_STR("bare"), .tls = SL_TLS_TERMINATE};
     struct tls_client t;
 
     begin();
     world_add_tls(&w, 0, "app", &o, "a.example", SL_PROTOCOL_ANY);
+    if (lacks_one)
+        world_add(&w, 0, &bare, &o, "b.example");
     w.settings.no_hello_hook = true;
     publish(SL_HOOK_HELLO);
     tls_open(&t, &w, 0, "a.example");
     run_until(w.loop, t.c.n_ready == 1);
-    sl_check(w.hello.n_calls == 0);
+    sl_check(w.hello.n_calls == (lacks_one ? 1 : 0));
     tls_close(&t);
     client_open(&c, &w, 0);
     end();
@@ -586,7 +589,8 @@ int main(void)
     a_handshake_that_never_ends();
     a_hook_gives_the_certificate(false);
     a_hook_gives_the_certificate(true);
-    a_hook_is_switched_off();
+    a_hook_is_for_want_of_certificates(false);
+    a_hook_is_for_want_of_certificates(true);
     a_hook_refuses_the_name(false);
     a_hook_refuses_the_name(true);
     the_client_goes_while_a_hook_waits();

@@ -32,7 +32,8 @@ void sl_hello_keep_sni(struct sl_conn *c, struct sl_str sni)
 
 bool sl_hello_has_hook(const struct sl_proxy *p)
 {
-    return p->hooks->present & SL_HOOK_HELLO && !p->settings->no_hello_hook;
+    return p->hooks->present & SL_HOOK_HELLO &&
+           (!p->settings->no_hello_hook || sl_snapshot_lacks_certificates(p->live->snapshot));
 }
 
 int sl_hello_ask(struct sl_conn *c, const struct sl_tls_hello *hello,

@@ -37,7 +37,7 @@ struct sl_proxy_settings {
     uint32_t max_udp_sockets_all; /* of all workers together: sessions that have a socket of their
                                      own; 0: no limit */
     uint32_t max_body_hook;       /* bytes of a request body that a hook may ask for at most */
-    bool no_hello_hook;           /* on_hello is not asked, whatever the script has */
+    bool no_hello_hook;           /* on_hello is asked only while a route lacks a certificate */
     bool no_quic;                 /* "all" means TCP: nothing is announced */
     struct sl_quic_settings quic; /* zero in the default here: see sl_quic_settings_default */
     bool accept_proxy;            /* peers in `trusted` must begin with a PROXY header */

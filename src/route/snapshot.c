@@ -31,6 +31,8 @@ static void append(struct sl_snapshot_builder *b, struct sl_route *r)
         s->routes = sl_realloc(s->routes, b->cap * sizeof(*s->routes));
     }
     s->routes[s->n_routes++] = r;
+    if ((r->tls == SL_TLS_TERMINATE || r->tls == SL_TLS_REENCRYPT) && r->tls_data == NULL)
+        s->lacks_certificates = true;
 }
 
 static struct sl_str digest_key(const uint8_t digest[32])
@@ -195,4 +197,9 @@ struct sl_route *sl_snapshot_by_name(const struct sl_snapshot *s, struct sl_str 
 const struct sl_policy *sl_snapshot_policy(const struct sl_snapshot *s)
 {
     return &s->policy;
+}
+
+bool sl_snapshot_lacks_certificates(const struct sl_snapshot *s)
+{
+    return s->lacks_certificates;
 }

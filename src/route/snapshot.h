@@ -260,6 +260,8 @@ size_t sl_snapshot_ports(const struct sl_snapshot *s, const struct sl_port_info 
 size_t sl_snapshot_routes(const struct sl_snapshot *s, struct sl_route *const **out);
 struct sl_route *sl_snapshot_by_name(const struct sl_snapshot *s, struct sl_str name);
 const struct sl_policy *sl_snapshot_policy(const struct sl_snapshot *s);
+/* Does a route end TLS without a certificate, which somebody else has to bring? */
+bool sl_snapshot_lacks_certificates(const struct sl_snapshot *s);
 /* What a listening socket is for. */
 enum sl_port_use { SL_PORT_TCP, SL_PORT_QUIC, SL_PORT_UDP };
 /* Does this route listen on the port in this way? */

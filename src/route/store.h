@@ -13,6 +13,7 @@ struct sl_snapshot {
     struct sl_index index;
     struct sl_map by_digest, by_name; /* to struct sl_route; the first of several with one name */
     struct sl_policy policy;
+    bool lacks_certificates; /* a route ends TLS and has none */
 };
 
 #endif

@@ -201,12 +201,13 @@ function order.run(with)
   if not value then
     return nil, url
   end
-  for _, authorization in ipairs(type(value.authorizations) == "table" and value.authorizations
-    or {}) do
-    local ok, err = authorize(self, authorization)
-    if not ok then
-      return nil, err
-    end
+  local list = type(value.authorizations) == "table" and value.authorizations or {}
+  if #list ~= 1 then
+    return nil, fault.garbage(url, "one name needs one authorization, not " .. #list)
+  end
+  local ok, refusal = authorize(self, list[1])
+  if not ok then
+    return nil, refusal
   end
   local err
   value, err = await(self, url, { pending = true })
