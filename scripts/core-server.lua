@@ -65,7 +65,11 @@ function script.start()
     service:close() -- of a start before, which failed
   end
   service = coreserver.new(given)
-  return service:start()
+  local ok, err = service:start()
+  if not ok and sluice.stats().routes_count == 0 then
+    sluice.exit(1) -- even when it took so long that it was said to be ready
+  end
+  return ok, err
 end
 
 function script.stop()

@@ -347,7 +347,7 @@ function coreserver:start()
     sluice.spawn(self._takeover.inherit, self._takeover)
   end
   self._health:start(hooks.topic)
-  self._listeners:serve_udp()
+  self._listeners:serve()
   return true
 end
 

@@ -163,6 +163,37 @@ for i in range(300):
     assert.equal("ok\n", server:ask "list")
   end)
 
+  it("keeps who asks over the socket waiting until it knows its names", function()
+    local folder
+    home = core_server.new_home()
+    folder = home .. "/config/core-web-server"
+    assert(os.execute(("mkdir -p '%s'"):format(folder)))
+    sluice.write(folder .. "/forward_targets.txt", "kept.test 1000")
+    -- Somebody has the port for commands and does not go: the start takes its time.
+    local socket = require "socket"
+    local holder = socket.udp4()
+    assert(holder:setsockname("127.0.0.1", 0))
+    local _, port = holder:getsockname()
+    local client = process.start { "python3", "-c", [[
+import socket, sys, time
+while True:
+    try:
+        sock = socket.socket(socket.AF_UNIX)
+        sock.connect(sys.argv[1])
+        break
+    except OSError:
+        time.sleep(0.01)
+sock.sendall(b"add early.test 1001\n")
+print(sock.recv(100).decode())]], folder .. "/control.sock" }
+    table.insert(running, client)
+    local server = core_server.start { home = home, command_port = tonumber(port) }
+    table.insert(running, server.program)
+    holder:close()
+    assert.equal(0, client:wait(sluice.patience), client:text "stderr")
+    assert.matches("^ok\n", client:text "stdout")
+    assert.equal("kept.test 1000\nearly.test 1001", server:state())
+  end)
+
   it("may be the original: the first frees its ports and finishes what is open", function()
     local server = start()
     local listener = peer.listen()

@@ -239,7 +239,9 @@ describe("the routes of a core-server", function()
       assert.equal(404, page.action.statusCode)
     end
     found = by_name(routes.generate(two, { http_port = 80 }))
-    assert.equal("Domain Not Recognized\n", found["unknown name on port 80"].action.body)
+    local body = found["unknown name on port 80"].action.body
+    assert.matches("^Domain Not Recognized\n\nhttp://localhost/ says", body)
+    assert.is_nil(body:find("a.test", 1, true))
   end)
 
   it("are there before any name is", function()

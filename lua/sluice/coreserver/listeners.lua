@@ -139,8 +139,9 @@ function listeners:send_shutdown()
   end
 end
 
---- Begins to read the datagrams of sockets that are not read from yet.
-function listeners:serve_udp()
+--- Begins to do what is asked for. What has come since the ports were opened has waited.
+function listeners:serve()
+  self._is_ready = true
   for host, udp in pairs(self._udp) do
     if not self._served[host] then
       self._served[host] = true
@@ -173,6 +174,9 @@ local function serve_client(self, sock)
     complain(self, "a command of another user was dropped", { uid = who })
     sock:write "error: this core-server belongs to somebody else\n"
     return
+  end
+  while not self._is_ready do
+    sluice.sleep(0.01) -- the names are not loaded yet
   end
   sock:settimeout(client_timeout)
   while true do

@@ -17,10 +17,7 @@ local max_listed = 100
 
 -- Whom a page may tell which names there are: people at this machine who ask for a name that no
 -- stranger's DNS can point here. Else any web page could read the list through a name of its own.
-local local_names = {
-  "localhost", "*.localhost", "*.test", "*.local", "*.internal", "*.home.arpa",
-  "127.0.0.1", "[::1]",
-}
+local local_names = { "localhost", "*.localhost", "127.0.0.1", "[::1]" }
 local this_machine = { "127.0.0.0/8", "::1" }
 
 -- The application may listen on either; one that refuses costs no time.
@@ -95,13 +92,15 @@ end
 
 -- For names that nobody has added.
 local function add_pages(out, list, rules, port)
+  local body = unknown
   if not rules.is_public then
     table.insert(out, page(("unknown local name on port %d"):format(port),
       { ports = port, domains = local_names, clientIp = this_machine }, listing(list, rules),
       rules))
+    body = ("%s\nhttp://localhost%s/ says what is known here, at this machine.\n"):format(unknown,
+      with_port(rules.http_port, 80))
   end
-  table.insert(out, page(("unknown name on port %d"):format(port), { ports = port }, unknown,
-    rules))
+  table.insert(out, page(("unknown name on port %d"):format(port), { ports = port }, body, rules))
 end
 
 --- The routes for all names together, which stand behind those of each.

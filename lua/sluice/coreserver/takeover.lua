@@ -12,16 +12,16 @@ local sluice = require "sluice"
 local takeover = {}
 takeover.__index = takeover
 
-local patience, look_again_for, interval = 2, 0.2, 0.01
+-- Seconds. A start that takes longer than 2 is taken for one that has succeeded.
+local patience, look_again_for, interval = 1.7, 0.2, 0.01
 
 --- @tparam table options `path`: the Unix socket for handing over, nil for none; `listeners`
 function takeover.new(options)
   return setmetatable({ _path = options.path, _listeners = options.listeners }, takeover)
 end
 
--- Tries until it works, at most for a time.
-local function retry(seconds, fn)
-  local deadline = sluice.now() + seconds
+-- Tries until it works, at the latest until then.
+local function retry(deadline, fn)
   while true do
     local ok, err = fn()
     if ok or sluice.now() >= deadline then
@@ -57,7 +57,7 @@ end
 -- Somebody has the port for commands, but not the Unix socket. It may be a sluice that has just
 -- followed another one, and offers in a moment.
 local function look_again(self)
-  return self._path and retry(look_again_for, function()
+  return self._path and retry(sluice.now() + look_again_for, function()
     return take(self)
   end)
 end
@@ -74,7 +74,7 @@ local function get_port(self)
   sluice.log.info "another core-server runs, telling it to go"
   self._has_told = true
   self._listeners:send_shutdown()
-  return retry(patience, function()
+  return retry(self._deadline, function()
     return self._listeners:bind_udp(false)
   end)
 end
@@ -83,8 +83,9 @@ end
 -- @treturn ?true
 -- @treturn ?string why not
 function takeover:begin()
+  self._deadline = sluice.now() + patience
   if self._path then
-    local ok, err = retry(patience, function()
+    local ok, err = retry(self._deadline, function()
       return settle(self)
     end)
     if not ok then
@@ -101,7 +102,7 @@ end
 --- Does something that needs ports which the other one may be about to free.
 -- @return what the function returned
 function takeover:patiently(fn)
-  return retry(self._has_told and patience or 0, fn)
+  return retry(self._has_told and self._deadline or 0, fn)
 end
 
 local function offer(self)
@@ -128,18 +129,19 @@ end
 
 --- Opens the ways for commands that the other one had.
 function takeover:inherit()
-  local ok, err = retry(patience, function()
+  local deadline = sluice.now() + patience
+  local ok, err = retry(deadline, function()
     return self._listeners:open_socket()
   end)
   if ok then
-    ok, err = retry(patience, function()
+    ok, err = retry(deadline, function()
       return self._listeners:bind_udp(true)
     end)
   end
   if not ok and err ~= "closed" then
     sluice.log.error("not all ways for commands are open", { error = err })
   end
-  self._listeners:serve_udp()
+  self._listeners:serve()
 end
 
 return takeover
