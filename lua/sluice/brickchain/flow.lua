@@ -111,6 +111,11 @@ function receiver:push(kind, n, payload)
   return true
 end
 
+--- What has come is all: whoever reads gets it, and then the end.
+function receiver:complete()
+  return self:push(frames.finish, self._expected, "")
+end
+
 --- What has come is lost, too: whoever reads gets the error next.
 function receiver:fail(err)
   if not self._error and not self._is_complete then

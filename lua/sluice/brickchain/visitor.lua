@@ -139,7 +139,7 @@ local function download(self, status, list)
     out:write("")
     repeat
       local piece, err = flow:read()
-      if err then
+      if not piece and err then
         error("the client's answer broke off: " .. err, 0)
       end
     until not piece or not out:write(piece)

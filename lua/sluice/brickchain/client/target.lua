@@ -1,0 +1,85 @@
+--- The local server that a client stands for: what a document asks for, as a request to it.
+
+local field = require "sluice.field"
+local headers = require "sluice.brickchain.headers"
+
+local target = {}
+
+local function percent(c)
+  return ("%%%02X"):format(c:byte())
+end
+
+-- A decoded path as one that can be sent. What was an escaped slash is one no more: originals do
+-- not say.
+local function encoded(path)
+  return (path:gsub("[^%w%-._~!$&'()*+,;=:@/]", percent))
+end
+
+--- The URL for a document.
+-- @tparam table base of the settings: scheme, authority, path
+-- @tparam string scheme http or https, ws or wss
+-- @tparam table doc url, query, and sluice.path from a sluice
+-- @treturn ?string
+-- @treturn ?string what is wrong
+function target.url(base, scheme, doc)
+  local path = doc.sluice and doc.sluice.path
+  if path == nil and type(doc.url) == "string" then
+    path = encoded(doc.url)
+  end
+  if type(path) ~= "string" or path:sub(1, 1) ~= "/" or path:find("[%c%s#?\128-\255]") then
+    return nil, "the path is not one"
+  end
+  local query = doc.query
+  if query ~= nil and query ~= "" then
+    if query:find("[%c%s#\128-\255]") then
+      return nil, "the query is not one"
+    end
+    path = path .. "?" .. query
+  end
+  return ("%s://%s%s%s"):format(scheme, base.authority, base.path, path)
+end
+
+-- Nothing that a server says may break the message for the local server.
+local function add(list, name, value)
+  if field.is_name(name) and field.is_value(value) then
+    list[#list + 1] = { name, value }
+  end
+end
+
+-- From a sluice all fields in order, from an original a table.
+local function list_of(doc)
+  local list = {}
+  local pairs_of_sluice = doc.sluice and doc.sluice.pairs
+  if type(pairs_of_sluice) == "table" then
+    for _, pair in ipairs(pairs_of_sluice) do
+      if type(pair) == "table" then
+        add(list, pair[1], pair[2])
+      end
+    end
+    return list
+  end
+  for name, value in pairs(doc.headers or {}) do
+    add(list, name, value)
+  end
+  return list
+end
+
+--- The fields for the local server, as a list of { name, value }; its `length` is the
+-- Content-Length, which is apart.
+-- @tparam table doc
+-- @tparam ?string host what the server is called; nil: as in its URL
+function target.headers(doc, host)
+  local list = {}
+  for _, pair in ipairs(headers.of_target(list_of(doc))) do
+    local lower = pair[1]:lower()
+    if lower == "content-length" then
+      list.length = pair[2]
+    else
+      list[#list + 1] = pair
+    end
+  end
+  list[#list + 1] = host and { "Host", host } or nil
+  return list
+end
+
+return target
