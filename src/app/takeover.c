@@ -14,6 +14,7 @@ enum taking {
     TAKEN, /* they are here */
     TOLD,  /* the other one, that we are live */
     ALONE, /* it is ending */
+    LOST,  /* it went before it was told; the sockets are here */
 };
 
 struct sl_takeover {
@@ -22,7 +23,7 @@ struct sl_takeover {
     struct sl_offer *offer;
     bool is_handed_over;
     int successor;        /* at the end: the connection, which says that we have not ended; or -1 */
-    struct sl_take *take; /* NULL with NOTHING */
+    struct sl_take *take; /* NULL with NOTHING and LOST */
     enum taking taking;
     sl_takeover_on_end *on_end; /* of the task that waits; NULL: none */
     void *arg;
@@ -173,11 +174,11 @@ static void tell(struct sl_takeover *t, const struct sl_err *err)
         on_end(t->arg, err);
 }
 
-static void drop_take(struct sl_takeover *t)
+static void drop_take(struct sl_takeover *t, enum taking next)
 {
     sl_take_free(t->take);
     t->take = NULL;
-    t->taking = NOTHING;
+    t->taking = next;
 }
 
 static void inherit(struct sl_takeover *t)
@@ -203,7 +204,7 @@ static void on_sockets(void *user, const struct sl_err *err)
         t->taking = TAKEN;
         inherit(t);
     } else {
-        drop_take(t);
+        drop_take(t, NOTHING);
     }
     tell(t, err);
 }
@@ -223,7 +224,7 @@ static void on_gone(void *user)
     if (t->taking == TAKEN)
         sl_log_warn("the sluice to take over from has gone");
     t->rt->ports.has_former = false;
-    drop_take(t);
+    drop_take(t, t->taking == TAKEN ? LOST : NOTHING);
     if (!t->rt->is_draining)
         sl_publish_again(t->rt); /* its UDP ports are free now */
 }
@@ -235,7 +236,7 @@ static int from(void *user, const char *path, uint64_t timeout, sl_takeover_on_e
     struct sl_takeover *t = user;
     int rc;
 
-    if (t->taking == TAKEN)
+    if (t->taking == TAKEN || t->taking == LOST)
         return 1; /* by a script that was started or loaded again since then */
     if (t->taking != NOTHING)
         return sl_err_set(err, SL_E_IN_USE, "another takeover is under way");
@@ -247,18 +248,27 @@ static int from(void *user, const char *path, uint64_t timeout, sl_takeover_on_e
     return 0;
 }
 
-static int done(void *user, sl_takeover_on_end *on_end, void *arg, struct sl_err *err)
+/* What was not published by now is not wanted. */
+static int say_done(struct sl_takeover *t, struct sl_err *err)
 {
-    struct sl_takeover *t = user;
-    int rc;
-
-    if (t->taking != TAKEN)
+    if (t->taking != TAKEN && t->taking != LOST)
         return sl_err_set(err, SL_E_CLOSED,
                           t->taking == NOTHING ? "there is nobody to take over from"
                                                : "it is told already");
-    if ((rc = sl_take_done(t->take, err)) < 0)
-        return rc;
     sl_ports_disinherit(&t->rt->ports);
+    if (t->taking == TAKEN)
+        return sl_take_done(t->take, err);
+    t->taking = NOTHING;
+    return sl_err_set(err, SL_E_CLOSED, "the other one has gone");
+}
+
+static int done(void *user, sl_takeover_on_end *on_end, void *arg, struct sl_err *err)
+{
+    struct sl_takeover *t = user;
+    int rc = say_done(t, err);
+
+    if (rc < 0)
+        return rc;
     t->taking = TOLD;
     t->on_end = on_end;
     t->arg = arg;
