@@ -314,6 +314,150 @@ static void the_client_goes_while_its_body_is_read(void)
     end();
 }
 
+/* --- the body for a hook, in pieces --- */
+
+static struct sl_exchange *asked;
+static struct sl_buf streamed;
+static bool streamed_end;
+
+static void keep_exchange(struct world *world, struct sl_exchange *ex)
+{
+    (void)world;
+    asked = ex;
+}
+
+static void on_streamed(struct sl_hook_slot *slot, const uint8_t *bytes, size_t len, bool fin)
+{
+    sl_check(slot == w.request.slot && !streamed_end);
+    sl_buf_append(&streamed, bytes, len);
+    streamed_end = fin;
+}
+
+/* A hook waits, and has got "hel" of a body of this length. */
+static void stream(int length)
+{
+    char request[128];
+
+    begin_with(SL_HOOK_REQUEST | SL_HOOK_DONE);
+    w.request.rc = SL_E_AGAIN;
+    w.on_request_hook = keep_exchange;
+    sl_buf_reset(&streamed);
+    streamed_end = false;
+    snprintf(request, sizeof(request),
+             "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\nhel", length);
+    client_say(&c, request);
+    run_until(w.loop, w.request.n_calls == 1);
+    sl_hook_stream_body(w.request.slot, on_streamed);
+    run_quiet(w.loop);
+    sl_check(sl_buf_len(&streamed) == 0); /* it comes when it is let */
+    sl_exchange_read(asked, true);
+    run_until(w.loop, sl_buf_len(&streamed) == 3);
+}
+
+static void a_body_may_be_read_in_pieces(void)
+{
+    stream(5);
+    client_say(&c, "lo");
+    run_until(w.loop, streamed_end);
+    sl_check_str(sl_buf_str(&streamed), SL_STR("hello"));
+    sl_hook_resume(w.request.slot, &(struct sl_verdict){.kind = SL_VERDICT_DENY, .status = 418});
+    expect(418);
+    sl_check(o.n_conns == 0 && w.done_in == 5);
+    client_forget(&c);
+    w.request.rc = 0;
+    w.n_done = 0;
+    client_say(&c, GET); /* the connection goes on */
+    expect(200);
+    end();
+    sl_buf_clear(&streamed);
+}
+
+/* What was read is not there any more to be forwarded, and half a request must not be. */
+static void what_was_read_is_not_forwarded(void)
+{
+    stream(5);
+    sl_hook_resume(w.request.slot, &(struct sl_verdict){.kind = SL_VERDICT_NONE});
+    run_until(w.loop, client_got_status(&c, 500));
+    client_say(&c, "lo");
+    expect(500);
+    sl_check(sl_buf_len(&streamed) == 3 && o.n_conns == 0);
+    sl_check_str(sl_str_c(w.done_error), SL_STR("the body was read by the script"));
+    end();
+    sl_buf_clear(&streamed);
+}
+
+/* --- a host that answers by itself --- */
+
+static void (*gone)(void *user, int status, const char *error);
+static void *gone_user;
+
+static void ignore_bytes(struct sl_exchange *ex, const uint8_t *bytes, size_t len, bool fin)
+{
+    (void)ex;
+    (void)bytes;
+    (void)len;
+    (void)fin;
+}
+
+static void ignore_written(struct sl_exchange *ex)
+{
+    (void)ex;
+}
+
+static void on_served_done(struct sl_exchange *ex)
+{
+    (void)ex;
+    gone(gone_user, 202, NULL);
+}
+
+static void on_served_abort(struct sl_exchange *ex, int code)
+{
+    (void)ex;
+    gone(gone_user, 0, sl_error_text(code));
+}
+
+static int serve_accepted(void *serving, struct sl_exchange *ex,
+                          void (*on_gone)(void *user, int status, const char *error), void *user)
+{
+    static const struct sl_exchange_handler handler = {ignore_bytes, ignore_written, on_served_done,
+                                                       on_served_abort};
+
+    sl_check(serving == &w);
+    ex->handler = &handler;
+    asked = ex;
+    gone = on_gone;
+    gone_user = user;
+    return 0;
+}
+
+static void begin_serving(void)
+{
+    begin_with(SL_HOOK_REQUEST | SL_HOOK_DONE);
+    w.request.verdict = (struct sl_verdict){
+        .kind = SL_VERDICT_SERVE, .status = 202, .serve = serve_accepted, .serving = &w};
+    client_say(&c, GET);
+    run_until(w.loop, w.request.n_calls == 1);
+}
+
+static void a_host_may_take_the_exchange_over(void)
+{
+    begin_serving();
+    sl_exchange_reply(asked, 202, SL_STR_NONE, SL_STR("mine"), NULL);
+    expect(202);
+    sl_check(client_got_tail(&c, "mine") && w.done_out == 4 && w.done_error[0] == '\0');
+    end();
+}
+
+static void the_client_of_a_host_goes(void)
+{
+    begin_serving();
+    client_close(&c);
+    run_until(w.loop, w.n_done == 1);
+    sl_check(w.done_status == 499 && w.done_error[0] != '\0');
+    client_open(&c, &w, 0);
+    end();
+}
+
 /* --- on_connect, on_response --- */
 
 static void on_connect_refuses(void)
@@ -518,6 +662,10 @@ int main(void)
     a_hook_may_read_the_body();
     a_body_may_be_too_long();
     the_client_goes_while_its_body_is_read();
+    a_body_may_be_read_in_pieces();
+    what_was_read_is_not_forwarded();
+    a_host_may_take_the_exchange_over();
+    the_client_of_a_host_goes();
     on_connect_refuses();
     on_response_may_edit();
     on_response_may_replace(SL_VERDICT_REPLY, 418);
