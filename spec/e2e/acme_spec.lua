@@ -167,6 +167,24 @@ describe("certificates by ACME", function()
     assert.equal(1, select(2, program:ask("GET", "/statistics")).certificates.orders)
   end)
 
+  it("are ordered for whom a script lets in, and for nobody else", function()
+    local tenants = os.tmpname()
+    sluice.write(tenants, ('{"tenant.example.com":"127.0.0.1:%d"}'):format(origin_port))
+    program = sluice.start { script = "examples/tenants/policy.lua", args = { tenants }, env = {
+      ACME_DIRECTORY = ca.directory, ACME_CA_FILE = ca.ca_file, CERTS = folder,
+      HTTP_PORT = tostring(http_port), HTTPS_PORT = tostring(https_port),
+    } }
+    assert.equal(200, status_of(get(ca:root(), https_port, "tenant.example.com")))
+    for i = 1, 50 do
+      local host = ("x%d.example.net"):format(i)
+      assert.equal(404, (http.request { port = https_port, tls = true, host = host }).status)
+    end
+    os.remove(tenants)
+    local pipe = io.popen("ls " .. folder)
+    assert.equal("acme_account+key\ntenant.example.com\n", pipe:read("*a"))
+    pipe:close()
+  end)
+
   it("are not ordered for names that nobody has announced", function()
     start { "known.example.com" }
     assert.equal(200, status_of(get(ca:root(), https_port, "known.example.com")))
