@@ -1,10 +1,13 @@
 #include "app/options.h"
 
-enum { MAX_WORKERS = 256 };
+enum { MAX_WORKERS = 256, LOG_MAX_MB = 200, MOST_LOG_MB = 1000000 };
+
+static const char daemon_log[] = "logs/core.log";
 
 const char sl_usage[] =
     "usage: sluice run SCRIPT [--workers N] [--log-level debug|info|warn|error]\n"
-    "                  [--log-format json|human] [--no-supervisor] [script arguments]\n"
+    "                  [--log-format json|human] [--log-file PATH] [--log-max-mb N]\n"
+    "                  [--daemon] [--no-supervisor] [script arguments]\n"
     "       sluice check SCRIPT [script arguments]\n"
     "       sluice health URL\n"
     "       sluice token encode --hub-host HOST --edge-id ID --secret SECRET\n"
@@ -42,11 +45,30 @@ static int parse_format(struct sl_options *o, const char *value, struct sl_err *
     return 0;
 }
 
+static int parse_log_file(struct sl_options *o, const char *value, struct sl_err *err)
+{
+    if (*value == '\0')
+        return sl_err_set(err, SL_E_CONFIG, "--log-file: a path is missing");
+    o->log_file = value;
+    return 0;
+}
+
+static int parse_log_max(struct sl_options *o, const char *value, struct sl_err *err)
+{
+    if (sl_str_to_u64(sl_str_c(value), MOST_LOG_MB, &o->log_max_mb) < 0 || o->log_max_mb == 0)
+        return sl_err_set(err, SL_E_CONFIG, "--log-max-mb: %s is not a number from 1 to %d", value,
+                          MOST_LOG_MB);
+    return 0;
+}
+
 static const struct {
     const char *name;
     int (*parse)(struct sl_options *, const char *, struct sl_err *);
-} valued[] = {
-    {"--workers", parse_workers}, {"--log-level", parse_level}, {"--log-format", parse_format}};
+} valued[] = {{"--workers", parse_workers},
+              {"--log-level", parse_level},
+              {"--log-format", parse_format},
+              {"--log-file", parse_log_file},
+              {"--log-max-mb", parse_log_max}};
 
 /* One of ours with a value, as two words or with "="? The count of words it took, 0, or an error.
  */
@@ -90,6 +112,8 @@ static int take_rest(struct sl_options *o, char **argv, struct sl_err *err)
             is_ours = false;
         else if (is_ours && strcmp(*argv, "--no-supervisor") == 0)
             o->no_supervisor = true;
+        else if (is_ours && strcmp(*argv, "--daemon") == 0)
+            o->is_daemon = true;
         else
             *kept++ = *argv;
         argv++;
@@ -97,6 +121,8 @@ static int take_rest(struct sl_options *o, char **argv, struct sl_err *err)
     *kept = NULL;
     for (char **a = (char **)o->args; *a != NULL; a++)
         o->is_check = o->is_check || strcmp(*a, "--check") == 0;
+    if (o->is_daemon && o->log_file == NULL)
+        o->log_file = daemon_log;
     return 0;
 }
 
@@ -112,7 +138,7 @@ int sl_options_parse(struct sl_options *o, int argc, char **argv, struct sl_err 
                     {"help", SL_COMMAND_HELP, NULL},        {"--help", SL_COMMAND_HELP, NULL},
                     {"-h", SL_COMMAND_HELP, NULL}};
 
-    *o = (struct sl_options){.log_level = SL_LOG_INFO};
+    *o = (struct sl_options){.log_level = SL_LOG_INFO, .log_max_mb = LOG_MAX_MB};
     for (size_t i = 0; argc > 1 && i < SL_COUNT(commands); i++) {
         if (strcmp(argv[1], commands[i].name) != 0)
             continue;

@@ -23,6 +23,9 @@ struct sl_options {
     unsigned n_workers;      /* 0: one for each processor */
     bool is_check;           /* "--check" among the script's arguments, or the command check */
     bool no_supervisor;
+    bool is_daemon;
+    const char *log_file; /* NULL: stderr */
+    uint64_t log_max_mb;  /* of all log files together */
     enum sl_log_level log_level;
     enum sl_log_format log_format;
 };

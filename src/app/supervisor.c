@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+#include "app/daemon.h"
 #include "base/clock.h"
 #include "base/log.h"
 
@@ -48,7 +49,10 @@ static int start(struct child *c, int (*runtime)(int, void *), void *arg)
     if (c->pid != 0) {
         close(fds[1]);
         c->ready_fd = fds[0];
-        return c->pid < 0 ? -1 : 0;
+        if (c->pid < 0)
+            return -1;
+        sl_daemon_leave_to_child();
+        return 0;
     }
     close(fds[0]);
     prctl(PR_SET_PDEATHSIG, SIGTERM); /* a runtime without its supervisor drains and ends */
@@ -90,6 +94,23 @@ static int next_signal(const sigset_t *set, uint64_t timeout_ms)
     return number < 0 ? 0 : number;
 }
 
+/* Has the child ended? Whoever else has was left to us: the first process of a container inherits
+ * what others leave behind. */
+static bool reap(const struct child *c, int *status)
+{
+    bool has_ended = false;
+    pid_t pid;
+    int how;
+
+    while ((pid = waitpid(-1, &how, WNOHANG)) > 0) {
+        if (pid != c->pid)
+            continue;
+        *status = how;
+        has_ended = true;
+    }
+    return has_ended;
+}
+
 /* Until the child has ended: passes signals on. Its wait status. */
 static int watch(struct child *c, const sigset_t *set, bool *is_stopping)
 {
@@ -102,7 +123,7 @@ static int watch(struct child *c, const sigset_t *set, bool *is_stopping)
             *is_stopping = true;
         if (number != SIGCHLD)
             kill(c->pid, number);
-        else if (waitpid(c->pid, &status, WNOHANG) == c->pid)
+        else if (reap(c, &status))
             return status;
     }
 }

@@ -1,16 +1,19 @@
 #include "base/log.h"
 
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <time.h>
 #include <unistd.h>
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/log_file.h"
 #include "base/log_out.h"
 
 static enum sl_log_level least_level = SL_LOG_INFO;
 static enum sl_log_format line_format = SL_LOG_AUTO;
 static __thread const char *thread_name;
+static _Atomic int errors_fd = -1;
 
 static const char *const level_names[] = {"debug", "info", "warn", "error"};
 
@@ -18,10 +21,10 @@ enum { LINE_MAX_LEN = 16384 };
 
 void sl_log_setup(enum sl_log_level least, enum sl_log_format format)
 {
+    bool is_for_people = !sl_log_file_is_open() && isatty(STDERR_FILENO);
+
     least_level = least;
-    line_format = format != SL_LOG_AUTO   ? format
-                  : isatty(STDERR_FILENO) ? SL_LOG_HUMAN
-                                          : SL_LOG_JSON;
+    line_format = format != SL_LOG_AUTO ? format : is_for_people ? SL_LOG_HUMAN : SL_LOG_JSON;
     sl_log_out_open();
 }
 
@@ -34,6 +37,11 @@ int sl_log_level_parse(struct sl_str name, enum sl_log_level *out)
         }
     }
     return -1;
+}
+
+void sl_log_copy_errors(int fd)
+{
+    atomic_store(&errors_fd, fd);
 }
 
 bool sl_log_is_on(enum sl_log_level level)
@@ -164,6 +172,21 @@ bool sl_log_may(struct sl_log_limit *limit, unsigned *n_suppressed)
     return true;
 }
 
+/* For whoever waits at a terminal for the program to be ready. */
+static void copy_error(const char *when, const char *msg, const struct sl_field *fields)
+{
+    int fd = atomic_load(&errors_fd);
+    struct sl_buf line = {0};
+    ssize_t n;
+
+    if (fd < 0)
+        return;
+    put_human(&line, when, level_names[SL_LOG_ERROR], msg, fields);
+    n = write(fd, sl_buf_at(&line), sl_buf_len(&line));
+    (void)n; /* it is in the log as well */
+    sl_buf_clear(&line);
+}
+
 static bool put_line(enum sl_log_level level, const char *msg, const struct sl_field *fields)
 {
     struct sl_buf line = {0};
@@ -176,6 +199,8 @@ static bool put_line(enum sl_log_level level, const char *msg, const struct sl_f
     gmtime_r(&seconds, &tm);
     strftime(day, sizeof(day), "%Y-%m-%dT%H:%M:%S", &tm);
     snprintf(when, sizeof(when), "%s.%03uZ", day, (unsigned)(now % 1000));
+    if (level == SL_LOG_ERROR)
+        copy_error(when, msg, fields);
     if (line_format == SL_LOG_HUMAN)
         put_human(&line, when, level_names[level], msg, fields);
     else
@@ -192,6 +217,6 @@ void sl_log(enum sl_log_level level, const char *msg, const struct sl_field *fie
     if (put_line(level, msg, fields) && (n_lost = sl_log_out_lost()) > 0) {
         struct sl_field lost[] = {sl_f_int("lines", n_lost), {0}};
 
-        put_line(SL_LOG_WARN, "lines before this one are lost: nobody read the log", lost);
+        put_line(SL_LOG_WARN, "lines before this one are lost: they could not be written", lost);
     }
 }

@@ -1,6 +1,6 @@
 /*
- * The log: one line per event on stderr, JSON when stderr is a file or pipe, a human form on a
- * terminal. Any thread may log; a line is one write(2), so lines never mix, and waits for nobody
+ * The log: one line per event on stderr or in the log file, a human form on a terminal and JSON
+ * elsewhere. Any thread may log; a line is one write(2), so lines never mix, and waits for nobody
  * (base/log_out.h). Values are escaped. Never pass a key or a password.
  *
  *     sl_log_warn("cannot reach target", sl_f_str("target", name), sl_f_int("port", port));
@@ -58,6 +58,8 @@ static inline struct sl_field sl_f_bool(const char *key, bool b)
 void sl_log_setup(enum sl_log_level least, enum sl_log_format format);
 /* "debug", "info", "warn", "error" -> 0 and the level, or -1. */
 int sl_log_level_parse(struct sl_str name, enum sl_log_level *out);
+/* Errors also go to this descriptor, in the form for people; -1: no more. */
+void sl_log_copy_errors(int fd);
 bool sl_log_is_on(enum sl_log_level level);
 /* A name for the calling thread ("control", "worker 2"), put on each of its lines. The string must
  * stay. */

@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "base/log_file.h"
 
 static int out = STDERR_FILENO;
 static bool is_socket;
@@ -32,6 +33,8 @@ void sl_log_out_open(void)
 
 static ssize_t put(const uint8_t *bytes, size_t len)
 {
+    if (sl_log_file_is_open())
+        return sl_log_file_write(bytes, len);
     return is_socket ? send(out, bytes, len, MSG_DONTWAIT | MSG_NOSIGNAL) : write(out, bytes, len);
 }
 
@@ -47,6 +50,15 @@ bool sl_log_out(const uint8_t *line, size_t len)
     if (n != (ssize_t)len)
         atomic_fetch_add(&n_lost, 1);
     return n == (ssize_t)len;
+}
+
+void sl_log_out_last_words(const char *text, size_t len)
+{
+    ssize_t n = write(STDERR_FILENO, text, len);
+
+    if (sl_log_file_is_open())
+        n = sl_log_file_write_now(text, len);
+    (void)n;
 }
 
 unsigned sl_log_out_lost(void)

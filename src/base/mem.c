@@ -1,22 +1,33 @@
 #include "base/mem.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/log_out.h"
+
+static SL_NORETURN SL_PRINTF(1, 2) void die(const char *fmt, ...)
+{
+    char text[512];
+    va_list args;
+    int n;
+
+    va_start(args, fmt);
+    n = vsnprintf(text, sizeof(text), fmt, args);
+    va_end(args);
+    sl_log_out_last_words(text, SL_MIN((size_t)SL_MAX(n, 0), sizeof(text) - 1));
+    abort();
+}
 
 void sl_assert_failed(const char *cond, const char *file, int line)
 {
-    fprintf(stderr, "sluice: bug: %s:%d: assertion failed: %s\n", file, line, cond);
-    fflush(stderr);
-    abort();
+    die("sluice: bug: %s:%d: assertion failed: %s\n", file, line, cond);
 }
 
 static void *must(void *ptr, size_t len)
 {
-    if (SL_UNLIKELY(ptr == NULL && len > 0)) {
-        fprintf(stderr, "sluice: out of memory (%zu bytes)\n", len);
-        abort();
-    }
+    if (SL_UNLIKELY(ptr == NULL && len > 0))
+        die("sluice: out of memory (%zu bytes)\n", len);
     return ptr;
 }
 

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "base/folder.h"
 
 /* --- the work --- */
 
@@ -160,20 +161,11 @@ static void run_write(struct sl_file_job *job)
 
 static void run_mkdir(struct sl_file_job *job)
 {
-    struct stat st;
-
-    for (char *p = job->path + 1; *p != '\0'; p++) {
-        if (*p != '/')
-            continue;
-        *p = '\0';
-        mkdir(job->path, job->mode); /* what is wrong with a parent shows at its child */
-        *p = '/';
-    }
-    if (mkdir(job->path, job->mode) == 0)
+    if (sl_folder_make(job->path, job->mode) == 0)
         return;
-    if (errno == EEXIST && stat(job->path, &st) == 0 && !S_ISDIR(st.st_mode))
+    if (errno == EEXIST)
         fail_with(job, SL_E_IN_USE, "exists and is no folder");
-    else if (errno != EEXIST)
+    else
         fail(job, errno);
 }
 

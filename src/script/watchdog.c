@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "base/log.h"
+#include "base/log_out.h"
 
 enum {
     POLL_MS = 10,
@@ -51,9 +52,7 @@ static void on_instruction(lua_State *L, lua_Debug *ar)
 
 static void put(const char *text)
 {
-    ssize_t n = write(STDERR_FILENO, text, strlen(text));
-
-    (void)n;
+    sl_log_out_last_words(text, strlen(text));
 }
 
 /* Names file and line of each level into a fixed buffer: Lua may be in the middle of anything, so
