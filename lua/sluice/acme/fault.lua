@@ -57,7 +57,9 @@ end
 --- The CA cannot be reached, or what answers is none.
 function fault.unreachable(url, err)
   local hint = "is the directory right, and may this machine connect to it?"
-  if err:find("certificate", 1, true) then
+  if err:find("TLS context", 1, true) then
+    hint = "ca_file cannot be read, or there is no certificate in it"
+  elseif err:find("certificate", 1, true) then
     hint = "if the CA is one of your own set ca_file, and check the clock of this machine"
   end
   return fault.new("ca", "%s: %s (%s)", url, tidy(err), hint)
