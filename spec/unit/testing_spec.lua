@@ -191,6 +191,16 @@ describe("the fake core", function()
     assert.same({ nil, "not base64" }, { crypto.unbase64("*") })
   end)
 
+  it("has somebody to take over from when the spec says so", function()
+    local takeover = sluice.takeover
+    assert.same({ nil, "nobody is there" }, { takeover.from("a.sock") })
+    assert.same({ nil, "there is nobody to take over from" }, { takeover.done() })
+    testing.world.offers["a.sock"] = true
+    assert.is_true(takeover.from("a.sock") and takeover.done() and takeover.offer("a.sock"))
+    assert.is_nil(testing.world.offers["a.sock"])
+    assert.equal("a.sock", testing.world.offered)
+  end)
+
   it("names the nearest function when one does not exist", function()
     assert.error_matches(function() return sluice.spwan end, 'did you mean "spawn"')
   end)
