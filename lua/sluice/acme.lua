@@ -106,10 +106,10 @@ function acme.new(options)
   }, acme)
 end
 
---- Public CAs issue for names with a dot, and not for patterns without DNS.
+--- Public CAs issue for host names with a dot, and not for patterns without DNS.
 function acme.accepts(_, name)
-  return name:find(".", 1, true) ~= nil and not name:find("*", 1, true)
-    and not name:find("^[%d.]+$") and not name:find(":", 1, true)
+  return name:find("^[a-z0-9][a-z0-9.-]*%.[a-z0-9-]*[a-z0-9]$") ~= nil
+    and not name:find("^[%d.]+$") and not name:find("..", 1, true) and #name <= 253
 end
 
 -- The account, registered once however many orders wait for it.

@@ -252,8 +252,11 @@ describe("the client of a CA", function()
   end)
 
   it("accepts names that a public CA can issue for", function()
-    assert.is_true(issuer:accepts "app.example.com")
-    for _, name in ipairs { "localhost", "*.example.com", "192.0.2.1", "2001:db8::1" } do
+    for _, name in ipairs { "app.example.com", "a.b", "xn--bcher-kva.example", "1.example" } do
+      assert.is_true(issuer:accepts(name))
+    end
+    for _, name in ipairs { "localhost", "*.example.com", "192.0.2.1", "2001:db8::1", "a..b",
+      "_dmarc.example.com", ".example.com", "example.com.", "a.b/../c", "" } do
       assert.is_false(issuer:accepts(name))
     end
   end)

@@ -203,6 +203,23 @@ describe("certificates", function()
     assert.equal(3, logged("warn", "is not used"))
   end)
 
+  it("are loaded whatever is wrong with the loading of another", function()
+    local storage = certificates.disk "/certs"
+    local read = storage.read
+    function storage:read(name)
+      assert(name ~= "bad.example.com", "a mistake")
+      return read(self, name)
+    end
+    begin { storage = storage }
+    local list = { ["bad.example.com"] = true }
+    for i = 1, 20 do
+      list[("x%d.example.com"):format(i)] = true
+    end
+    manager:set_names(list)
+    clock:advance(20)
+    assert.equal(20, manager:status().live)
+  end)
+
   it("are not ordered while the storage does not answer", function()
     local is_broken = true
     local storage = certificates.disk "/certs"

@@ -204,8 +204,8 @@ end
 local function load_all(self)
   for name, state in pairs(self:_snapshot()) do
     if self._names[name] == state and not state.is_loaded and not self._is_closed then
-      if self._shelf:load(state) == nil then
-        state.retry_at = sluice.now() + storage_pause
+      if sluice.spawn(self._shelf.load, self._shelf, state):wait() == nil then
+        state.retry_at = sluice.now() + storage_pause -- for whatever reason
       end
       state.is_loaded = true
     end

@@ -25,9 +25,9 @@ local function pem(c, value, label, path)
   return value
 end
 
--- A public CA issues for whole names that have a dot; for patterns it would want to see DNS.
+-- A public CA issues for whole host names that have a dot; for patterns it would want to see DNS.
 local function can_be_issued(name)
-  return name:find(".", 1, true) ~= nil and not name:find("[*:]") and not name:find("^[%d.]+$")
+  return name:find("^[a-z0-9][a-z0-9-]*%.[a-z0-9.-]+$") ~= nil and not name:find("^[%d.]+$")
 end
 
 -- The names that need a certificate, which somebody else takes care of: sluice.certificates.
