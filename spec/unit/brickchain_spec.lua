@@ -324,6 +324,7 @@ end)
 
 describe("the fields of an answer", function()
   local function sorted(list)
+    list.length = nil
     table.sort(list, function(a, b) return a[1] .. a[2] < b[1] .. b[2] end)
     return list
   end
@@ -333,6 +334,13 @@ describe("the fields of an answer", function()
       sorted(headers.of_response { headers = { ["Content-Type"] = "a/b", Location = "/x",
         Connection = "close", ["Keep-Alive"] = "timeout=5", ["Transfer-Encoding"] = "chunked",
         ["content-length"] = "99", Upgrade = "h2c" }, contentType = "c/d" }))
+  end)
+
+  it("have the length apart, when it is one", function()
+    assert.equal("12", headers.of_response({ headers = { ["Content-Length"] = "12" } }).length)
+    for _, text in ipairs { "", "-1", "1, 1", "0x1", " 1", ("9"):rep(16) } do
+      assert.is_nil(headers.of_response({ headers = { ["Content-Length"] = text } }).length)
+    end
   end)
 
   it("cannot break the message", function()

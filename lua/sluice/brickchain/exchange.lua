@@ -19,8 +19,11 @@ function exchange.new(server, answer)
   local node = server.node
   local self = setmetatable({
     id = node:new_id(), _node = node, _balance = server.balance, _answer = answer,
-    _event = sluice.event(),
+    _event = sluice.event(), _farewell = "",
   }, exchange)
+  if answer == "ws-response" then
+    self._farewell = messages.ws_teardown(self.id)
+  end
   node:add_visitor(self.id, self)
   return self
 end
@@ -96,9 +99,10 @@ local function fail(self, reason)
   self._event:set()
 end
 
--- The client broke the rules: nothing more is wanted from it.
+-- The client broke the rules: nothing more is wanted from it. What waits for the bus must not keep
+-- the messages of others waiting.
 local function break_off(self, reason)
-  self:send("x", "")
+  sluice.spawn(self.send, self, "x", self._farewell)
   fail(self, reason)
 end
 
@@ -177,6 +181,11 @@ function exchange:wait(timeout, progress)
   return self.doc, self.reason
 end
 
+--- Is it over for the visitor?
+function exchange:is_closed()
+  return self._is_closed == true
+end
+
 --- It is over for the visitor; the client hears of it unless it has said its last word.
 function exchange:close()
   if self._is_closed then
@@ -185,7 +194,7 @@ function exchange:close()
   self._is_closed = true
   self._node:remove_visitor(self.id)
   if not self.is_complete then
-    self:send("x", "")
+    self:send("x", self._farewell)
   end
   fail_flows(self, "over")
   let_go(self)

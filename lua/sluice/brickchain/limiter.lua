@@ -59,7 +59,7 @@ function redis:take(key_id)
     return true
   end
   local key = "push:" .. key_id
-  local ok, err = self._command("SET", key, "1", "EX", tostring(self._seconds), "NX")
+  local ok, err = self._command("SET", key, "1", "EX", self._seconds, "NX")
   if ok then
     return true
   elseif err then
@@ -75,7 +75,7 @@ function redis:take(key_id)
   end
   local left = self._command("PTTL", key)
   if left == -1 then -- the window ended between the two, and INCR made a key that stays
-    self._command("EXPIRE", key, tostring(self._seconds))
+    self._command("EXPIRE", key, self._seconds)
     return true
   end
   return false, rest((left or 1000) / 1000)

@@ -261,6 +261,7 @@ handlers["registration-request"] = function(self, doc)
   if not self._keys[key_id] then
     self._keys[key_id] = true
     self._n_keys = self._n_keys + 1
+    self._server.store:listen(key_id)
   end
   enqueue(self, messages.registration_response(doc.id or "", key_id,
     key_id .. "." .. self._settings.domain, node_class.is_sluice(self.session)
@@ -285,6 +286,16 @@ end
 
 -- Life.
 
+-- The registry may have forgotten what it knew.
+local function renew(self)
+  if self._is_retired or self._is_closed then
+    return
+  end
+  for key_id in pairs(self._keys) do
+    self._server.registry:renew(key_id, self.session)
+  end
+end
+
 local function keep_alive(self)
   while true do
     local left = self._sent_at + self._settings.ping_interval - sluice.now()
@@ -293,9 +304,7 @@ local function keep_alive(self)
     elseif next(self._keys) then
       enqueue(self, messages.ping)
       self._sent_at = sluice.now()
-      for key_id in pairs(self._is_retired and {} or self._keys) do
-        self._server.registry:renew(key_id, self.session)
-      end
+      sluice.spawn(renew, self)
     else
       return self:close(1008, "not registered in time")
     end
@@ -307,6 +316,7 @@ local function forget(self)
   if self.session then
     self._node:remove_session(self.session)
     for key_id in pairs(self._keys) do
+      self._server.store:unlisten(key_id)
       self._server.registry:remove(key_id, self.session)
     end
   end
@@ -330,6 +340,11 @@ function link:close(code, reason, after_rest)
     end
   end
   ws:close(code, reason)
+end
+
+--- Messages were lost, and maybe more.
+function link:lost()
+  sluice.spawn(renew, self)
 end
 
 local function has_requests(self)

@@ -30,7 +30,13 @@ function node.new(bus)
     _bus = bus,
     _sessions = {},
     _visitors = {},
+    _originals = nil, -- originals.lua, where there may be such servers
   }, node)
+end
+
+--- Lets servers of the original take part.
+function node:add_originals(originals)
+  self._originals = originals
 end
 
 -- Ids.
@@ -50,8 +56,8 @@ function node.is_sluice(session)
   return session:sub(16) == "s"
 end
 
--- Members: visitors have take(payload, kind, doc) and lost(), sessions deliver(what, id, payload)
--- and retire().
+-- Members: visitors have take(payload, kind, doc), sessions deliver(what, id, payload) and
+-- retire(), and both lost().
 
 function node:add_session(session, object)
   self._sessions[session] = object
@@ -61,8 +67,16 @@ function node:remove_session(session)
   self._sessions[session] = nil
 end
 
+function node:session(session)
+  return self._sessions[session]
+end
+
 function node:add_visitor(id, object)
   self._visitors[id] = object
+end
+
+function node:visitor(id)
+  return self._visitors[id]
 end
 
 function node:remove_visitor(id)
@@ -71,10 +85,13 @@ end
 
 -- Sending.
 
---- To a session.
+--- To a session. May wait for the bus, as what is below.
 -- @treturn ?true nil: not sent
 -- @treturn ?string "gone", or why not
 function node:to_session(session, what, id, payload)
+  if self._originals and self._originals.is_one(session) then
+    return self._originals:send(session, what, payload)
+  end
   local owner = session:sub(1, 8)
   if owner == self.id then
     local object = self._sessions[session]
@@ -100,6 +117,8 @@ function node:to_visitor(id, payload, kind, doc)
   if visitor then
     visitor:take(payload, kind, doc)
     return true
+  elseif self._originals and self._originals:answer(id, payload) then
+    return true
   end
   if #payload > node.max_payload then
     return nil, "too large"
@@ -108,6 +127,13 @@ function node:to_visitor(id, payload, kind, doc)
 end
 
 -- Receiving.
+
+-- Tells a visitor that a request did not reach the client; "away": another session may get it.
+local function refuse(self, id, what, err)
+  if what == "q" or what == "u" then
+    sluice.spawn(self.to_visitor, self, id, "!" .. err)
+  end
+end
 
 local function receive(self, message)
   if message:byte() == 118 then -- v
@@ -121,31 +147,26 @@ local function receive(self, message)
   local object = self._sessions[session]
   if object then
     local ok, err = object:deliver(what, id, message:sub(55))
-    if ok then
-      return
+    if not ok then
+      refuse(self, id, what, err == "gone" and "away" or err)
     end
-    self:refuse(id, what, err == "gone" and "away" or err)
   else
-    self:refuse(id, what, "away")
+    refuse(self, id, what, "away")
   end
 end
 
---- Tells a visitor that a request did not reach the client; "away": another session may get it.
-function node:refuse(id, what, err)
-  if what == "q" or what == "u" then
-    self:to_visitor(id, "!" .. err)
-  end
-end
 
 -- Messages are missing, nobody knows whose: whoever waits for any gets an answer now.
 local function lose_all(self)
   sluice.log.warn("messages between nodes were lost", { node = self.id })
-  local all = {}
-  for _, object in pairs(self._visitors) do
-    all[#all + 1] = object
-  end
-  for _, object in ipairs(all) do
-    object:lost()
+  for _, members in ipairs { self._visitors, self._sessions } do
+    local all = {}
+    for _, object in pairs(members) do
+      all[#all + 1] = object
+    end
+    for _, object in ipairs(all) do
+      object:lost()
+    end
   end
 end
 

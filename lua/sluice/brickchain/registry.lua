@@ -87,4 +87,100 @@ function memory:find(key_id)
   return text and split(self, text) or nil
 end
 
+local redis = {}
+redis.__index = redis
+
+local sessions_key, client_key = "/proxy/sessions/", "/proxy/clients/"
+
+-- Seconds that an answer of Redis is good for: a busy client is asked for once in a while, and a
+-- new session is found soon.
+local fresh = 0.2
+
+-- A byte string of msgpack, which is what originals keep.
+local function packed(text)
+  local n = #text
+  local head = n < 256 and string.char(0xc4, n)
+    or string.char(0xc5, math.floor(n / 256) % 256, n % 256)
+  return head .. text
+end
+
+--- For all servers on one Redis, originals among them: these find our clients, and we theirs.
+-- @tparam function command command(name, ...) as of sluice.Redis
+-- @tparam function original makes the session that stands for a client of an original
+function registry.redis(command, original)
+  return setmetatable({ _command = command, _original = original, _records = {}, _found = {} },
+    redis)
+end
+
+local function put(self, key_id, session)
+  local key, command = sessions_key .. key_id, self._command
+  local ends = ("%.3f"):format(sluice.time() + registry.lifetime)
+  local ok, err = command("ZADD", key, ends, session)
+  if not ok then
+    return nil, err
+  end
+  command("EXPIRE", key, registry.lifetime)
+  self._found[key_id] = nil
+  return true
+end
+
+local function put_record(self, key_id)
+  return self._command("SET", client_key .. key_id, self._records[key_id], "EX",
+    registry.lifetime)
+end
+
+function redis:add(key_id, session, jwk)
+  self._records[key_id] = packed(sluice.json.encode { ID = key_id, Key = jwk })
+  local ok, err = put_record(self, key_id)
+  if not ok then
+    return nil, err
+  end
+  return put(self, key_id, session)
+end
+
+function redis:renew(key_id, session)
+  local known = self._command("EXPIRE", client_key .. key_id, registry.lifetime)
+  if known == 0 and self._records[key_id] then
+    put_record(self, key_id)
+  end
+  return put(self, key_id, session)
+end
+
+-- The record stays as it does with originals: one of theirs may have the same client.
+function redis:remove(key_id, session)
+  self._found[key_id] = nil
+  return self._command("ZREM", sessions_key .. key_id, session)
+end
+
+local function ask(self, key_id)
+  local list, err = self._command("ZRANGEBYSCORE", sessions_key .. key_id,
+    ("%.3f"):format(sluice.time()), "+inf")
+  if not list or list[1] then
+    return list, err
+  end
+  local known
+  known, err = self._command("EXISTS", client_key .. key_id)
+  return known == 1 and { self._original(key_id) } or nil, err
+end
+
+local function remember(self, key_id, list)
+  local now = sluice.now()
+  if not self._dropped_at or now - self._dropped_at > 10 then
+    self._found, self._dropped_at = {}, now -- of clients that nobody asks for any more
+  end
+  self._found[key_id] = { list = list, at = now }
+end
+
+function redis:find(key_id)
+  local known = self._found[key_id]
+  if known and sluice.now() - known.at < fresh then
+    return known.list
+  end
+  local list, err = ask(self, key_id)
+  if list then
+    remember(self, key_id, list)
+  end
+  return list, err
+end
+
 return registry

@@ -38,11 +38,14 @@ function server.new(settings)
   }, server)
 end
 
+-- The first request does it, and those that come meanwhile wait for it.
 local function join(self)
-  self.store = store.new(self.settings)
-  self.registry, self.limiter = self.store.registry, self.store.limiter
-  self.node = node.new(self.store.bus)
-  self.node:open()
+  self._joining = self._joining or sluice.spawn(function()
+    self.store = store.new(self.settings)
+    self.registry, self.limiter = self.store.registry, self.store.limiter
+    self.node = self.store.node
+  end)
+  self._joining:wait()
 end
 
 --- What the server says about itself.
@@ -115,7 +118,9 @@ function server:done(entry)
   local exchange = entry.id and self.exchanges[entry.id]
   if exchange then
     self.exchanges[entry.id] = nil
-    exchange:close()
+    if not exchange:is_closed() then
+      sluice.spawn(exchange.close, exchange) -- it may have to wait for the bus
+    end
   end
 end
 

@@ -64,6 +64,19 @@ local function addresses(text)
   return set
 end
 
+-- "host:port", or the path of a socket.
+local function redis(text)
+  if text:sub(1, 1) == "/" then
+    return { unix = text }
+  end
+  local host, port = text:match("^(.+):(%d+)$")
+  port = port and options.port(port)
+  if not port then
+    return nil, 'not an address like "localhost:6379"'
+  end
+  return { host = host, port = port }
+end
+
 local store = one_of("inmem", "redis")
 
 local rows = {
@@ -73,7 +86,7 @@ local rows = {
   { name = "domain", variable = "DOMAIN", option = "--domain", read = domain },
   { name = "cache", variable = "CACHE", read = store, otherwise = "inmem" },
   { name = "pubsub", variable = "PUBSUB", read = store, otherwise = "inmem" },
-  { name = "redis", variable = "REDIS", read = options.text, otherwise = "localhost:6379" },
+  { name = "redis", variable = "REDIS", read = redis, otherwise = "localhost:6379" },
   { name = "tls_address", variable = "TLS_ADDR", option = "--tls-addr", read = address },
   { name = "tls_cert", variable = "TLS_CERT", read = options.text },
   { name = "tls_key", variable = "TLS_KEY", read = options.text },
@@ -116,7 +129,9 @@ function settings.read(env, args)
   -- Originals end themselves when they get no host name.
   given.domain = given.domain or given.base:match("^https?://([^/]+)"):lower()
   given.host_suffix = "." .. given.domain:gsub(":%d+$", "")
-  given.uses_redis = given.cache == "redis" or given.pubsub == "redis"
+  if given.cache ~= "redis" and given.pubsub ~= "redis" then
+    given.redis = nil
+  end
   if given.ping_interval == 0 then
     return nil, "PING_SECONDS: clients hang up without pings"
   end

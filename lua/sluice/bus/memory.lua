@@ -20,10 +20,9 @@ end
 -- @tparam string topic
 -- @tparam string message any bytes
 -- @treturn true|nil
--- @treturn string why not; never on this bus
+-- @treturn integer how many subscriptions will get it
 function memory:publish(topic, message) -- luacheck: no self
-  sluice.bus.publish(topic, message)
-  return true
+  return true, sluice.bus.publish(topic, message)
 end
 
 --- @tparam string topic one that ends in "*" is a prefix

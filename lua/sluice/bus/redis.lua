@@ -202,7 +202,7 @@ end
 -- @tparam string topic
 -- @tparam string message any bytes, at most 1 MiB
 -- @treturn true|nil
--- @treturn string why not
+-- @treturn integer|string how many connections to Redis got it, or why not
 function redis:publish(topic, message)
   if type(topic) ~= "string" or type(message) ~= "string" or #topic > MAX_TOPIC
     or #message > MAX_MESSAGE then
@@ -214,7 +214,7 @@ function redis:publish(topic, message)
   end
   local n, err = connection:command("PUBLISH", topic, message)
   if n then
-    return true
+    return true, n
   elseif (err == "closed" or err == "timed out") and self._publisher == connection then
     self._subscriber:close() -- the two come back together
   end
