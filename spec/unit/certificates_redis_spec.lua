@@ -1,5 +1,8 @@
+local acme = require "sluice.acme"
 local certificates = require "sluice.certificates"
+local fake_ca = require "support.fake_ca"
 local fakes = require "support.certificates"
+local keys = require "sluice.testing.keys"
 local sluice = require "sluice"
 local testing = require "sluice.testing"
 
@@ -39,6 +42,39 @@ describe("certificates in Redis", function()
     assert.is_function((another:lock "b.example.com"))
     clock:advance(301)
     assert.is_function((another:lock "a.example.com"))
+  end)
+
+  it("are waited for while another instance is at work", function()
+    local issuer = fakes.issuer()
+    server.data["x:lock/a.example.com"] = { value = "of another", ends = sluice.now() + 20 }
+    local manager = certificates.new { issuer = issuer, storage = storage }
+    manager:set_names { ["a.example.com"] = true }
+    clock:advance(10)
+    assert.equal(0, #issuer.calls)
+    storage:write("a.example.com", fakes.kept("a.example.com"))
+    clock:advance(20)
+    assert.equal(0, #issuer.calls)
+    assert.equal(1, manager:status().live)
+    manager:close()
+  end)
+
+  it("have one account, whoever begins with it", function()
+    local ca = fake_ca.new { certify = function(csr)
+      local request = sluice.json.decode(csr)
+      return keys.fake_certificate(keys.key(request.jwk), request.names)
+    end }
+    ca:serve()
+    server.data["x:lock/acme_account+key"] = { value = "of another", ends = sluice.now() + 5 }
+    local issuer = assert(acme.new { directory = ca.directory, storage = storage })
+    local issued
+    sluice.spawn(function() issued = issuer:issue "a.example.com" end)
+    clock:advance(3)
+    assert.equal(0, ca:count "new-account")
+    storage:write("acme_account+key", keys.new_key():pem "sec1")
+    clock:advance(10)
+    assert.is_table(issued)
+    assert.same(sluice.crypto.key(storage:read "acme_account+key"):jwk(),
+      ca:last("new-account").protected.jwk)
   end)
 
   it("are there again when Redis is", function()

@@ -6,6 +6,7 @@
 
 local sluice = require "sluice"
 local fault = require "sluice.acme.fault"
+local lock = require "sluice.certificates.lock"
 
 local account = {}
 
@@ -36,16 +37,17 @@ local function new_key(storage)
   return key
 end
 
--- Of several instances that begin at once one makes the key.
+-- Of several instances that begin at once one makes the key, and the others wait for it.
 local function key_of(storage)
   local key, err = kept_key(storage)
   if key or err then
     return key, err
   end
   local unlock
-  unlock, err = storage:lock(key_name)
+  unlock, err = lock.take(storage, key_name)
   if not unlock then
-    return nil, fault.new("ca", "the key of the account cannot be locked: %s", err)
+    return nil, fault.new("ca", "the key of the account cannot be locked: %s (look after the "
+      .. "storage of certificates)", err)
   end
   key, err = kept_key(storage)
   if not key and not err then

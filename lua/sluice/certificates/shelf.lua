@@ -6,13 +6,12 @@
 
 local sluice = require "sluice"
 local board = require "sluice.certificates.board"
+local lock = require "sluice.certificates.lock"
 local pair = require "sluice.certificates.pair"
 local timing = require "sluice.certificates.timing"
 
 local shelf = {}
 shelf.__index = shelf
-
-local lock_tries = 150 -- seconds for which another instance is waited for
 
 --- @tparam ?table storage nil: the issuer keeps everything
 -- @tparam ?number renew_before seconds, see sluice.certificates.timing
@@ -102,14 +101,7 @@ function shelf:lock(state)
   if not self._storage then
     return nothing
   end
-  local unlock, err = self._storage:lock(state.name)
-  local tries = 0
-  while not unlock and err == "busy" and tries < lock_tries do
-    tries = tries + 1
-    sluice.sleep(1)
-    unlock, err = self._storage:lock(state.name)
-  end
-  return unlock, err
+  return lock.take(self._storage, state.name)
 end
 
 return shelf
