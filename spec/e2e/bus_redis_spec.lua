@@ -2,6 +2,7 @@ local dkjson = require "dkjson"
 local http = require "support.http"
 local process = require "support.process"
 local redis = require "support.redis"
+local signal = require "posix.signal"
 local sluice = require "support.sluice"
 local time = require "posix.time"
 
@@ -39,6 +40,34 @@ describe("a bus on Redis between two sluices", function()
     end
     assert.is_true(is_right(state), dkjson.encode(state))
     return state
+  end
+
+  -- The numbers of the connections, but for that of who asks.
+  local function connections()
+    local ids, asking = {}, io.popen(("redis-cli -p %d client list"):format(server.port))
+    for line in asking:lines() do
+      if not line:find "cmd=client" then
+        table.insert(ids, tonumber(line:match "^id=(%d+)"))
+      end
+    end
+    asking:close()
+    return ids
+  end
+
+  -- Waits until there are `n` connections, `n_old` of them no younger than number `last`.
+  local function wait_for_connections(n, n_old, last)
+    local deadline = process.now() + sluice.patience
+    repeat
+      local old, all = 0, connections()
+      for _, id in ipairs(all) do
+        old = old + (id <= last and 1 or 0)
+      end
+      if #all == n and old == n_old then
+        return math.max(unpack(all))
+      end
+      time.nanosleep { tv_sec = 0, tv_nsec = 1e7 }
+    until process.now() > deadline
+    error(("not %d connections, but %d"):format(n, #connections()))
   end
 
   setup(function()
@@ -123,21 +152,11 @@ describe("a bus on Redis between two sluices", function()
   end)
 
   it("leaves no connection behind", function()
-    local function n_connections()
-      local list = io.popen(("redis-cli -p %d client list"):format(server.port))
-      local _, n = list:read("*a"):gsub(" addr=", "")
-      list:close()
-      return n - 1 -- without this one
-    end
-    local function wait_for_connections(n)
-      local deadline = process.now() + sluice.patience
-      while n_connections() ~= n and process.now() < deadline do
-        time.nanosleep { tv_sec = 0, tv_nsec = 1e7 }
-      end
-      assert.equal(n, n_connections())
-    end
-    wait_for_connections(8) -- two of each state
+    local last = wait_for_connections(8, 8, math.huge) -- two of each state
+    two.program:kill(signal.SIGHUP)
+    two.program:wait_for("stderr", '"msg":"script reloaded"', sluice.patience)
+    wait_for_connections(8, 4, last)
     assert.equal(0, two.program:stop())
-    wait_for_connections(4)
+    wait_for_connections(4, 4, last)
   end)
 end)

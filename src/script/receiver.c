@@ -2,7 +2,9 @@
 
 #include "script/bind.h"
 
-enum { MAX_AT_ONCE = 64 }; /* messages that a task receives before the loop has its turn */
+/* A task that receives on and on lets the loop have its turn after this time, which is looked at
+ * once so many messages. */
+enum { MAX_AT_ONCE_MS = 5, LOOK_EVERY = 64 };
 
 static struct sl_task *take_task(struct sl_receiver *r)
 {
@@ -18,6 +20,7 @@ static void serve(void *user)
     struct sl_receiver *r = user;
 
     r->n_at_once = 0;
+    r->since_ms = sl_loop_now_ms(r->loop);
     sl_task_resume(take_task(r), r->push, r->user);
     r->on_idle(r->user); /* freed memory waits for the end of the turn */
 }
@@ -55,6 +58,14 @@ void sl_receiver_wake(struct sl_receiver *r)
         sl_loop_soon(r->loop, &r->soon, serve, r);
 }
 
+static bool may_go_on(struct sl_receiver *r)
+{
+    if (++r->n_at_once < LOOK_EVERY)
+        return true;
+    r->n_at_once = 0;
+    return sl_loop_now_ms(r->loop) - r->since_ms < MAX_AT_ONCE_MS;
+}
+
 int sl_receiver_receive(struct sl_receiver *r, lua_State *L, const char *what, bool has_message,
                         bool is_over)
 {
@@ -63,7 +74,7 @@ int sl_receiver_receive(struct sl_receiver *r, lua_State *L, const char *what, b
 
     if (r->task != NULL)
         return luaL_error(L, "%s: another task is receiving", what);
-    if (has_message ? ++r->n_at_once < MAX_AT_ONCE : is_over)
+    if (has_message ? may_go_on(r) : is_over)
         return r->push(L, r->user);
     r->task = task;
     if (has_message)

@@ -16,7 +16,8 @@ struct sl_receiver {
     struct sl_task *task; /* NULL: nobody waits */
     struct sl_timer timer;
     struct sl_task_link soon;
-    unsigned n_at_once;
+    unsigned n_at_once; /* messages without a wait, */
+    uint64_t since_ms;  /* since then */
     sl_push_fn *push;
     void (*on_idle)(void *user);
     void *user;

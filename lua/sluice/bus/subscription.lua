@@ -10,7 +10,9 @@ subscription.__index = subscription
 -- As of sluice.bus.
 local MAX_WAITING, MAX_WAITING_BYTES = 16384, 16 * 1024 * 1024
 local MAX_RUNNING = 256
-local MAX_AT_ONCE = 64 -- messages that a task receives before others have their turn
+-- A task that receives on and on lets others have their turn after this time, which is looked at
+-- once so many messages.
+local MAX_AT_ONCE, LOOK_EVERY = 0.005, 64
 
 --- @tparam string topic
 -- @tparam[opt] function fn
@@ -26,7 +28,8 @@ function subscription.new(topic, fn, on_cancel)
     _last = 0,
     _bytes = 0,
     _running = 0,
-    _at_once = 0,
+    _at_once = 0, -- messages without a wait,
+    _since = 0,   -- since then
   }, subscription)
 end
 
@@ -111,8 +114,20 @@ local function wait_until(self, deadline)
     if not ok and is_empty(self) then
       return nil, err
     end
+    self._at_once, self._since = 0, sluice.now()
   end
   return true
+end
+
+local function let_others_run(self)
+  self._at_once = self._at_once + 1
+  if self._at_once >= LOOK_EVERY then
+    self._at_once = 0
+    if sluice.now() - self._since >= MAX_AT_ONCE then
+      sluice.sleep(0)
+      self._since = sluice.now()
+    end
+  end
 end
 
 --- The next message.
@@ -123,11 +138,7 @@ function subscription:receive(timeout)
   if self._fn then
     error("subscription:receive: the messages of this one go to its function", 2)
   end
-  self._at_once = is_empty(self) and 0 or self._at_once + 1
-  if self._at_once >= MAX_AT_ONCE then
-    self._at_once = 0
-    sluice.sleep(0)
-  end
+  let_others_run(self)
   local ok, err = wait_until(self, timeout and sluice.now() + timeout)
   if not ok then
     return nil, err
