@@ -1,5 +1,5 @@
--- Several servers of the tunneling proxy on one Redis, and servers of the original among them: those
--- are played with Redis' own protocol, by the channels, keys and values that were recorded.
+-- Several servers of the tunneling proxy on one Redis, and servers of the original among them:
+-- those are played with the protocol of Redis, by the channels, keys and values that were recorded.
 
 local brickchain = require "support.brickchain"
 local dkjson = require "dkjson"

@@ -142,6 +142,13 @@ describe("the tunneling proxy", function()
     end)
   end)
 
+  it("knows what real clients have signed", function()
+    local code, out, err = sluice.run { "run", "spec/fixtures/library/brickchain.lua",
+      "--workers", "1", "--no-supervisor" }
+    assert.equal(0, code, out .. err)
+    assert.matches("4 cases, 0 failed\n$", out)
+  end)
+
   describe("refuses", function()
     local old = brickchain.timestamp(-61)
     local base = brickchain.base_url
