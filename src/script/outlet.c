@@ -80,8 +80,10 @@ void sl_outlet_close(struct sl_outlet *o)
     if (o->object != NULL)
         *o->object = NULL;
     o->object = NULL;
-    if (o->writer != NULL)
-        sl_task_fail_later(take_writer(o), "closed");
+    if (o->writer == NULL)
+        return;
+    sl_task_fail_later(take_writer(o), "closed");
+    o->is_torn = true; /* who knows what it had still to say */
 }
 
 bool sl_outlet_is_whole(const struct sl_outlet *o)

@@ -46,7 +46,7 @@ struct sl_outlet {
     struct sl_task_link soon;  /* goes on with a writer that lets others run */
     size_t run;                /* what was written in this run of the writer, as it costs */
     bool is_blocked;           /* nothing can be written until sl_outlet_written() */
-    bool is_torn;              /* a string was left in the middle */
+    bool is_torn;              /* a writer was left in the middle */
     int error;                 /* of a write, 0: none */
 };
 
