@@ -20,7 +20,10 @@ local settings = require "sluice.brickchain.settings"
 local given, problem = settings.read(sluice.env, sluice.args)
 local proxy = given and server.new(given)
 
-local script = { limits = { bind_address = given and given.address.host } }
+local script = {
+  limits = { bind_address = given and given.address.host },
+  memory_mb = 1024, -- of each worker: what is on its way to clients is at most a quarter of it
+}
 
 function script.on_request(req)
   return proxy:answer(req)

@@ -3,6 +3,8 @@
 
 local brickchain = require "support.brickchain"
 local dkjson = require "dkjson"
+local http = require "support.http"
+local signal = require "posix.signal"
 local sluice = require "support.sluice"
 
 describe("the tunneling proxy", function()
@@ -140,6 +142,64 @@ describe("the tunneling proxy", function()
         end
       end
     end)
+  end)
+
+  it("is served over TLS with a certificate for all names", function()
+    local pair, secure, plain = sluice.certificate "*.tunnel.test", sluice.free_port(),
+      sluice.free_port()
+    local files = { os.tmpname(), os.tmpname() }
+    sluice.write(files[1], pair.cert)
+    sluice.write(files[2], pair.key)
+    local own = brickchain.server(plain, { TLS_ADDR = ":" .. secure, TLS_CERT = files[1],
+      TLS_KEY = files[2] })
+    finally(function()
+      own:stop()
+      os.remove(files[1])
+      os.remove(files[2])
+    end)
+    local one = keep(brickchain.client(plain))
+    local options = { port = secure, tls = true, host = one.hostname }
+    local connection = assert(http.connect(options))
+    connection:send(http.request_text(options))
+    local request = one:expect "http-request"
+    assert.equal("https", request.headers["X-Forwarded-Proto"])
+    one:answer(request, { body = "secret" })
+    assert.matches("secret$", connection:receive "*a")
+    connection:close()
+  end)
+
+  it("has its clients come again when the script is replaced", function()
+    local alone = sluice.free_port()
+    local own = brickchain.server(alone, {})
+    finally(function()
+      own:stop()
+    end)
+    local one = keep(brickchain.client(alone))
+    own:kill(signal.SIGHUP)
+    assert.equal(1012, one:got("close").code)
+    one = keep(brickchain.client(alone))
+    local visitor = brickchain.visit(alone, { host = one.hostname })
+    one:answer(one:expect "http-request", {})
+    assert.equal(200, visitor:response().status)
+  end)
+
+  it("lets only so many requests come in a time", function()
+    local alone = sluice.free_port()
+    local own = brickchain.server(alone, { RATE_LIMIT = "2" })
+    finally(function()
+      own:stop()
+    end)
+    local one = keep(brickchain.client(alone))
+    for _ = 1, 2 do
+      local visitor = brickchain.visit(alone, { host = one.hostname })
+      one:answer(one:expect "http-request", {})
+      assert.equal(200, visitor:response().status)
+    end
+    local response = brickchain.visit(alone, { host = one.hostname }):response()
+    assert.equal(429, response.status)
+    assert.equal("Too many requests\n", response.body)
+    local wait = tonumber(response.headers["retry-after"])
+    assert.is_true(wait > 200 and wait <= 300)
   end)
 
   it("knows what real clients have signed", function()

@@ -13,8 +13,9 @@ local sluice = require "sluice"
 local link = {}
 link.__index = link
 
--- Bytes and messages that wait for a client which does not read.
+-- Bytes and messages that wait for a client which does not read; bytes for all of a worker.
 local most_queued, most_queued_messages = 32 * 1024 * 1024, 20000
+local most_queued_here, queued_here = 256 * 1024 * 1024, 0
 
 -- What a client may have open, and how many answers to nothing it may send.
 local most_open, most_stray, most_keys = 10000, 100, 100
@@ -38,7 +39,8 @@ end
 -- Writing.
 
 local function is_full(self)
-  return self._queued >= most_queued or self._last - self._first >= most_queued_messages
+  return self._queued >= most_queued or queued_here >= most_queued_here
+    or self._last - self._first >= most_queued_messages
 end
 
 local function enqueue(self, message, is_binary)
@@ -46,6 +48,7 @@ local function enqueue(self, message, is_binary)
   self._last = last
   self._queue[last] = is_binary and { message } or message
   self._queued = self._queued + #message
+  queued_here = queued_here + #message
   self._event:set()
   return true
 end
@@ -54,13 +57,13 @@ local function dequeue(self)
   local first = self._first
   local message = self._queue[first]
   self._queue[first], self._first = nil, first + 1
+  local kind = "text"
   if type(message) == "table" then
-    message = message[1]
-    self._queued = self._queued - #message
-    return message, "binary"
+    message, kind = message[1], "binary"
   end
   self._queued = self._queued - #message
-  return message, "text"
+  queued_here = queued_here - #message
+  return message, kind
 end
 
 local function write_all(self, ws)
@@ -313,6 +316,8 @@ end
 
 local function forget(self)
   self._is_closed = true
+  queued_here = queued_here - self._queued
+  self._queue, self._first, self._last, self._queued = {}, 1, 0, 0
   if self.session then
     self._node:remove_session(self.session)
     for key_id in pairs(self._keys) do

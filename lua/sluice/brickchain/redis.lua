@@ -27,8 +27,9 @@ end
 
 --- Sends a command and waits for the answer, as redis:command() of sluice.redis.
 function redis:command(...)
-  local connection, why = self._connection, nil
+  local connection = self._connection
   if not connection then
+    local why
     connection, why = connect(self)
     if not connection then
       return nil, why
