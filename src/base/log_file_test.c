@@ -1,5 +1,6 @@
 #include "base/log_file.h"
 #include "base/check.h"
+#include "base/log_out.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -76,19 +77,27 @@ static void open_log(uint64_t limit)
     sl_check(sl_log_file_open(path, limit, &err) == 0);
 }
 
-static void write_line(int number)
+static bool put_line(int number)
 {
     char line[LINE_LEN + 1];
 
     snprintf(line, sizeof(line), "<%0*d>\n", LINE_LEN - 3, number);
-    sl_check(sl_log_file_write(line, LINE_LEN) == LINE_LEN);
+    return sl_log_file_write(line, LINE_LEN) == LINE_LEN;
 }
 
+static void write_line(int number)
+{
+    sl_check(put_line(number));
+}
+
+/* As the body of a thread: how many lines were lost. */
 static void *write_many(void *arg SL_UNUSED)
 {
+    size_t n_lost = 0;
+
     for (int i = 0; i < LINES; i++)
-        write_line(i);
-    return NULL;
+        n_lost += !put_line(i);
+    return (void *)n_lost;
 }
 
 static void folders_are_made_and_lines_appended(void)
@@ -115,7 +124,7 @@ static void files_stay_within_the_limit(void)
     snprintf(command, sizeof(command), "echo kept >%s/deep/er/core-mine.log", folder);
     sl_check(system(command) == 0);
     for (int round = 0; round < 3; round++) {
-        write_many(NULL);
+        sl_check(write_many(NULL) == NULL);
         sum = look();
         sl_check(sum.bytes <= LIMIT && sum.bytes > LIMIT / 2);
         sl_check(sum.n_broken == 1); /* what is not ours stays as it is */
@@ -137,13 +146,14 @@ static void many_writers_lose_no_line_and_keep_the_limit(void)
         open_log(round == 0 ? BIG / 4 : LIMIT); /* with room for all lines, and without */
         for (int i = 0; i < PROCESSES; i++) {
             pthread_t thread;
+            void *lost, *too;
 
             if ((pids[i] = fork()) != 0)
                 continue;
             sl_assert(pthread_create(&thread, NULL, write_many, NULL) == 0);
-            write_many(NULL);
-            pthread_join(thread, NULL);
-            _exit(sl_check_failures == 0 ? 0 : 1);
+            lost = write_many(NULL);
+            pthread_join(thread, &too);
+            _exit(lost == NULL && too == NULL ? 0 : 1);
         }
         for (int i = 0; i < PROCESSES; i++) {
             int status;
@@ -171,6 +181,19 @@ static void a_file_that_was_removed_begins_anew(void)
     write_line(2);
     sum = look();
     sl_check(sum.n_files == 1 && sum.n_lines == 1);
+    remove_folder();
+}
+
+/* To stderr and to the file, in one piece. */
+static void last_words_are_in_the_file(void)
+{
+    struct sum sum;
+
+    new_folder();
+    open_log(LIMIT);
+    sl_log_out_last_words("a bug\n", 6);
+    sum = look();
+    sl_check(sum.bytes == 6 && sum.n_lines == 1);
     remove_folder();
 }
 
@@ -212,6 +235,7 @@ int main(void)
     files_stay_within_the_limit();
     many_writers_lose_no_line_and_keep_the_limit();
     a_file_that_was_removed_begins_anew();
+    last_words_are_in_the_file();
     lines_are_lost_when_no_file_can_be_made();
     what_cannot_be_a_log_says_so();
     return sl_check_done();
