@@ -49,13 +49,13 @@ local udp = {}
 ---@class sluice.WebSocket
 local ws = {}
 
----A dictionary that all workers share.
----@class sluice.Dict
-local dict = {}
-
 ---What a body function writes to, until it returns.
 ---@class sluice.Out
 local out = {}
+
+---A dictionary that all workers share.
+---@class sluice.Dict
+local dict = {}
 
 ---A subscription to a topic of the bus.
 ---@class sluice.Subscription
@@ -451,7 +451,7 @@ function event:wait(timeout) end
 
 ---One HTTP request; redirects are not followed. timeout: 30 s for all of it; max_body: 16 MiB; verify: true; unix: a socket to connect to instead of the host. headers: name to value, or a list of { name, value } pairs. stream: returns when the head of the response is there; its body is read with response:read(), of any length. A body function runs as a task and writes the body of the request, with a header content-length if it is known; it ends with the response, and if it throws the request is broken off. With either of them timeout is for connecting, for each wait for the other side to take or send something, and for the head of the response.
 ---@param url string
----@param options? {method?: string, headers?: table<string, string>, body?: string, timeout?: number, max_body?: integer, cookie?: string, verify?: boolean, ca_file?: string, unix?: string}
+---@param options? {method?: string, headers?: table<string, string>|string[][], body?: string|fun(out: sluice.Out), stream?: boolean, timeout?: number, max_body?: integer, cookie?: string, verify?: boolean, ca_file?: string, unix?: string}
 ---@return sluice.FetchResponse|nil
 ---@return string|nil # why not
 function sluice.fetch(url, options) end

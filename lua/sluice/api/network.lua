@@ -4,7 +4,8 @@ local failure = { "string|nil", "why not" }
 
 return {
   { name = "sluice.fetch", args = { { "url", "string" }, { "options?",
-    "{method?: string, headers?: table<string, string>, body?: string, timeout?: number, "
+    "{method?: string, headers?: table<string, string>|string[][], "
+      .. "body?: string|fun(out: sluice.Out), stream?: boolean, timeout?: number, "
       .. "max_body?: integer, cookie?: string, verify?: boolean, ca_file?: string, "
       .. "unix?: string}" } },
     waits = true, returns = { { "sluice.FetchResponse|nil" }, failure },
