@@ -6,6 +6,7 @@
 --   server:stop()    -- connections are closed, new ones refused, the data is kept
 --   server:start()
 
+local inbox = require "sluice.testing.inbox"
 local world = require "sluice.testing.world"
 
 local redis = {}
@@ -62,17 +63,6 @@ local function as_pattern(glob)
   return "^" .. pattern .. "$"
 end
 
-local function deliver(connection, message, channel, pattern)
-  local receiver = connection._receiver
-  if receiver then
-    connection._receiver = nil
-    receiver.timer:cancel()
-    world.scheduler:resume(receiver.task, message, channel, pattern)
-  else
-    table.insert(connection._inbox, { message, channel, pattern })
-  end
-end
-
 local commands = {}
 
 function commands.PING(_, text)
@@ -122,12 +112,12 @@ function commands.PUBLISH(server, channel, message)
   for connection in pairs(server.connections) do
     if connection._channels[channel] then
       n = n + 1
-      deliver(connection, message, channel)
+      connection._inbox:put(message, channel)
     end
     for glob in pairs(connection._patterns) do
       if channel:match(as_pattern(glob)) then
         n = n + 1
-        deliver(connection, message, channel, glob)
+        connection._inbox:put(message, channel, glob)
       end
     end
   end
@@ -175,31 +165,14 @@ methods.psubscribe = change("_patterns", true)
 methods.punsubscribe = change("_patterns", nil)
 
 function methods:receive(timeout)
-  assert(not self._receiver, "redis:receive: another task is receiving")
-  local first = table.remove(self._inbox, 1)
-  if first then
-    return unpack(first, 1, 3)
-  elseif self._is_closed then
-    return nil, "closed"
-  end
-  local task = world.scheduler:current()
-  if not task then
-    error("redis:receive() outside of a task would wait for ever", 2)
-  end
-  self._receiver = { task = task, timer = world.scheduler:timer(timeout or math.huge, function()
-    self._receiver = nil
-    world.scheduler:resume(task, nil, "timed out")
-  end) }
-  return world.scheduler:suspend()
+  return self._inbox:take(timeout)
 end
 
 function methods:close()
   if not self._is_closed then
     self._is_closed = true
     self._server.connections[self] = nil
-    if self._receiver then
-      deliver(self, nil, "closed")
-    end
+    self._inbox:close(nil, "closed")
   end
 end
 
@@ -211,7 +184,7 @@ function redis.connect(options)
     return nil, "connection refused"
   end
   local connection = setmetatable({
-    _server = server, _channels = {}, _patterns = {}, _inbox = {},
+    _server = server, _channels = {}, _patterns = {}, _inbox = inbox.new "redis:receive",
   }, methods)
   server.connections[connection] = true
   return connection

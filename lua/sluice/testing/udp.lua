@@ -1,6 +1,7 @@
 --- Fake UDP sockets, which reach each other by their ports; everybody is at 127.0.0.1. A spec that
 -- plays somebody else calls udp.deliver.
 
+local inbox = require "sluice.testing.inbox"
 local world = require "sluice.testing.world"
 
 local udp = {}
@@ -15,19 +16,9 @@ function udp.bind(options)
       options.host or "127.0.0.1", port)
   end
   world.sockets[port] = setmetatable({
-    _port = port, _max = options.max_datagram or 1500, _queue = {},
+    _port = port, _max = options.max_datagram or 1500, _inbox = inbox.new "udp:receive",
   }, methods)
   return world.sockets[port]
-end
-
-local function wake(self, ...)
-  local receiver = self._receiver
-  if receiver then
-    self._receiver = nil
-    receiver.timer:cancel()
-    world.scheduler:resume(receiver.task, ...)
-    return true
-  end
 end
 
 --- A datagram arrives at a port. False when nobody is bound there.
@@ -36,30 +27,12 @@ function udp.deliver(port, bytes, from_ip, from_port)
   if not socket then
     return false
   end
-  bytes = bytes:sub(1, socket._max + 1)
-  if not wake(socket, bytes, from_ip, from_port) then
-    table.insert(socket._queue, { bytes, from_ip, from_port })
-  end
+  socket._inbox:put(bytes:sub(1, socket._max + 1), from_ip, from_port)
   return true
 end
 
 function methods:receive(timeout)
-  assert(not self._receiver, "udp:receive: another task is receiving from this socket")
-  local first = table.remove(self._queue, 1)
-  if first then
-    return unpack(first)
-  end
-  if self._closed then
-    return nil, "closed"
-  end
-  local task = world.scheduler:current()
-  if not task then
-    error("udp:receive() outside of a task would wait for ever", 2)
-  end
-  self._receiver = { task = task, timer = world.scheduler:timer(timeout or math.huge, function()
-    wake(self, nil, "timed out")
-  end) }
-  return world.scheduler:suspend()
+  return self._inbox:take(timeout)
 end
 
 function methods:send(bytes, ip, port)
@@ -77,9 +50,10 @@ end
 
 function methods:close()
   if not self._closed then
-    self._closed, self._queue = true, {}
+    self._closed = true
     world.sockets[self._port] = nil
-    wake(self, nil, "closed")
+    self._inbox:clear()
+    self._inbox:close(nil, "closed")
   end
 end
 

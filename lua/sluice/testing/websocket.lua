@@ -8,8 +8,8 @@
 -- Both ends have receive, receive_json, send, close and protocol, as the real one has. Messages
 -- arrive at once.
 
+local inbox = require "sluice.testing.inbox"
 local json = require "sluice.testing.json"
-local world = require "sluice.testing.world"
 
 local websocket = {}
 
@@ -20,37 +20,8 @@ local function finish(self)
   return nil, self._reason ~= "" and self._reason or "closed", self._code
 end
 
-local function wake(self, ...)
-  local receiver = self._receiver
-  if receiver then
-    self._receiver = nil
-    receiver.timer:cancel()
-    world.scheduler:resume(receiver.task, ...)
-    return true
-  end
-end
-
-local function wait(self, timeout)
-  local task = world.scheduler:current()
-  if not task then
-    error("ws:receive() outside of a task would wait for ever", 3)
-  end
-  self._receiver = { task = task, timer = world.scheduler:timer(timeout or math.huge, function()
-    wake(self, nil, "timed out")
-  end) }
-  return world.scheduler:suspend()
-end
-
 function methods:receive(timeout)
-  assert(not self._receiver, "ws:receive: another task is receiving")
-  local first = table.remove(self._inbox, 1)
-  if first then
-    return first[1], first[2]
-  end
-  if self._code then
-    return finish(self)
-  end
-  return wait(self, timeout)
+  return self._inbox:take(timeout)
 end
 
 function methods:receive_json(timeout)
@@ -72,16 +43,14 @@ function methods:send(message, kind)
   if self._code then
     return nil, (select(2, finish(self)))
   end
-  if not wake(self._other, message, kind) then
-    table.insert(self._other._inbox, { message, kind })
-  end
+  self._other._inbox:put(message, kind)
   return true
 end
 
 local function close(self, code, reason)
   if not self._code then
     self._code, self._reason = code, reason
-    wake(self, finish(self))
+    self._inbox:close(finish(self))
   end
 end
 
@@ -99,7 +68,7 @@ end
 function websocket.pair(protocol)
   local ends = {}
   for i = 1, 2 do
-    ends[i] = setmetatable({ _inbox = {}, _protocol = protocol }, methods)
+    ends[i] = setmetatable({ _inbox = inbox.new "ws:receive", _protocol = protocol }, methods)
   end
   ends[1]._other, ends[2]._other = ends[2], ends[1]
   return ends[1], ends[2]
