@@ -1,17 +1,21 @@
 -- Bodies of any length through the tunneling proxy, with clients that know frames: those of a spec,
--- frame by frame.
+-- frame by frame; and the real one. SLUICE_BRICKCHAIN_MB says how long a body goes through both
+-- sluices, 64 without it.
 
 local brickchain = require "support.brickchain"
+local dkjson = require "dkjson"
 local http = require "support.http"
+local process = require "support.process"
 local sluice = require "support.sluice"
 
 describe("a body through the tunneling proxy", function()
-  local server, port, one, id
+  local server, port, base, one, id
   local peers = {}
 
   setup(function()
     port = sluice.free_port()
-    server = brickchain.server(port, { TIMEOUT = "2", RATE_LIMIT = "0" })
+    base = "http://127.0.0.1:" .. port
+    server = brickchain.server(port, { TIMEOUT = "2", RATE_LIMIT = "0", BASE = base })
   end)
 
   teardown(function()
@@ -20,7 +24,7 @@ describe("a body through the tunneling proxy", function()
   end)
 
   before_each(function()
-    one = brickchain.client(port, { sluice = { version = 1 } })
+    one = brickchain.client(port, { sluice = { version = 1 }, base = base })
     table.insert(peers, one)
   end)
 
@@ -295,5 +299,49 @@ describe("a body through the tunneling proxy", function()
     one:answer(request, {})
     assert.matches("^HTTP/1.1 200", connection:receive "*l")
     connection:close()
+  end)
+
+  describe("of many megabytes", function()
+    local origin, client, hostname, folder
+
+    setup(function()
+      folder = os.tmpname()
+      os.remove(folder)
+      assert(os.execute("mkdir " .. folder))
+      origin = process.start { "python3", "spec/support/transfer_origin.py" }
+      local local_port = origin:wait_for("stdout", "^(%d+)$", sluice.patience)
+      client = sluice.start { script = "scripts/brickchain-client.lua", workers = 1, env = {
+        PROXY_ENDPOINT = "http://127.0.0.1:" .. port, LOCAL = "http://127.0.0.1:" .. local_port,
+        KEY = folder .. "/key.pem", STATE = folder .. "/state" } }
+      local ends = process.now() + sluice.patience
+      while not hostname and process.now() < ends do
+        local file = io.open(folder .. "/state")
+        hostname = file and (dkjson.decode(file:read "*a") or {}).hostname
+        if file then
+          file:close()
+        end
+      end
+    end)
+
+    teardown(function()
+      client:stop()
+      origin:stop()
+      os.execute("rm -r " .. folder)
+    end)
+
+    local megabytes = tonumber(os.getenv "SLUICE_BRICKCHAIN_MB") or 64
+
+    for _, way in ipairs { "down", "up" } do
+      it("goes " .. way .. " between two sluices as it is, and is nowhere kept", function()
+        local visitor = process.start { "python3", "spec/support/transfer_visitor.py", way,
+          tostring(port), hostname, tostring(megabytes) }
+        local code = visitor:wait(600)
+        assert.equal(0, code, visitor:text "stderr")
+        assert.equal("the hashes are equal", (visitor:text("stdout"):match "^[^\n]*"))
+        for _, program in ipairs { server, client } do
+          assert.is_true(sluice.is_sanitized or sluice.memory_mib(program) < 100)
+        end
+      end)
+    end
   end)
 end)
