@@ -23,7 +23,8 @@ describe("the library of scripts", function()
 
   -- Each fixture is a script that checks one part of the library from inside the running program
   -- and ends with the code 0 when all is well; what failed is on its stdout.
-  for _, name in ipairs { "time", "event", "tcp", "tls", "http", "data", "shared", "publish", "hooks" } do
+  for _, name in ipairs { "time", "event", "tcp", "tls", "http", "data", "shared", "publish",
+    "hooks" } do
     it("does what it says: " .. name, function()
       local code, out, err = sluice.run({
         "run", ("spec/fixtures/library/%s.lua"):format(name), "--workers", "2",
