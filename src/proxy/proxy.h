@@ -100,7 +100,7 @@ void sl_proxy_set_settings(struct sl_proxy *p, const struct sl_proxy_settings *s
 
 /* Accepts on `fd` (taken) for this port. */
 void sl_proxy_listen(struct sl_proxy *p, int fd, uint16_t port);
-/* Stops listening on the port; accepts what already waits in the kernel. Connections go on. */
+/* Stops listening on the port: what still waits in the kernel is reset. Connections go on. */
 void sl_proxy_unlisten(struct sl_proxy *p, uint16_t port);
 /* The same for QUIC on a UDP socket. A port that has not let go of its last connections keeps its
  * socket; listening on it again goes on with that, and `fd`, which must be a duplicate, is closed.
