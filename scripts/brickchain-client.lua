@@ -46,7 +46,7 @@ function script.start()
   if own_routes[1] then
     assert(routes.publish(own_routes))
   end
-  service:run()
+  sluice.spawn(service.run, service)
   return true
 end
 

@@ -69,6 +69,15 @@ function peer:stop()
   self._child:stop()
 end
 
+--- A server as the original is, for clients of ours (spec/support/brickchain_original.py); it is
+-- led like a peer. Its `port`.
+function brickchain.original(...)
+  local child = process.start({ "python3", "spec/support/brickchain_original.py", ... }, nil, true)
+  local original = setmetatable({ _child = child }, peer)
+  original.port = original:got("port").port
+  return original
+end
+
 -- Clients.
 
 local keys = {}
@@ -223,6 +232,36 @@ function brickchain.server(port, env, options)
   options = options or {}
   options.script, options.env = "scripts/brickchain.lua", all
   return sluice.start(options)
+end
+
+--- Starts a client of ours, with a key of its own; env in addition, and `state`, the path of its
+-- state. Stop it with brickchain.stop_service().
+function brickchain.service(endpoint, target, env, options)
+  local folder = os.tmpname()
+  os.remove(folder)
+  assert(os.execute("mkdir " .. folder))
+  local all = { PROXY_ENDPOINT = endpoint, LOCAL = target, KEY = folder .. "/key.pem",
+    STATE = folder .. "/state" }
+  for name, value in pairs(env or {}) do
+    all[name] = value
+  end
+  options = options or {}
+  options.script, options.env, options.workers = "scripts/brickchain-client.lua", all, 1
+  local service = sluice.start(options)
+  service.folder = folder
+  return service
+end
+
+--- Waits until it is registered: its host name.
+function brickchain.hostname_of(service)
+  return sluice.logged(service, "registered").hostname
+end
+
+--- Ends it, with its files; its exit code.
+function brickchain.stop_service(service)
+  local code = service:stop()
+  os.execute("rm -r " .. service.folder)
+  return code
 end
 
 brickchain.base_url = "http://127.0.0.1:6520"

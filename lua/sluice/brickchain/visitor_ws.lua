@@ -104,7 +104,7 @@ local function say_goodbye(self, code, reason)
   if not current.is_complete then
     current.is_complete = true
     current:send("t", messages.ws_teardown(current.id,
-      self.is_sluice and { code = code, reason = reason } or nil))
+      self.is_sluice and wsflow.goodbye(code, reason, 1001) or nil))
   end
 end
 

@@ -54,6 +54,17 @@ local sendable = { [1000] = true, [1001] = true, [1002] = true, [1003] = true, [
   [1008] = true, [1009] = true, [1010] = true, [1011] = true, [1012] = true, [1013] = true,
   [1014] = true }
 
+--- What a ws-teardown says of a WebSocket that has ended.
+-- @tparam integer code of ws:receive()
+-- @tparam string reason of ws:receive(), which is "closed" when the peer gave none
+-- @tparam integer broken the code for the other side when the connection just broke
+function wsflow.goodbye(code, reason, broken)
+  if code == 1006 then
+    return { code = broken }
+  end
+  return { code = code, reason = reason ~= "closed" and reason or nil }
+end
+
 --- A code and a reason as they may be sent; others are replaced.
 function wsflow.close_of(code, reason)
   if type(code) ~= "number" or not (sendable[code] or (code >= 3000 and code <= 4999

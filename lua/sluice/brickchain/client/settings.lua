@@ -9,6 +9,8 @@ local function url(text)
   local scheme, authority, path = text:match("^(https?)://([^/?#%s]+)([^?#%s]*)$")
   if not scheme then
     return nil, "not a URL with http or https"
+  elseif authority:find("@", 1, true) then
+    return nil, "a URL with a user name cannot be used"
   end
   return { text = text, scheme = scheme, authority = authority, path = (path:gsub("/+$", "")) }
 end

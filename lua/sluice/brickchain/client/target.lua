@@ -15,6 +15,17 @@ local function encoded(path)
   return (path:gsub("[^%w%-._~!$&'()*+,;=:@/]", percent))
 end
 
+-- "..", plain or with escapes, would lead out of the folder that is served.
+local function climbs(path)
+  for part in path:gmatch("[^/]+") do
+    local plain = part:gsub("%%2[eE]", ".")
+    if plain == ".." then
+      return true
+    end
+  end
+  return false
+end
+
 --- The URL for a document.
 -- @tparam table base of the settings: scheme, authority, path
 -- @tparam string scheme http or https, ws or wss
@@ -28,6 +39,8 @@ function target.url(base, scheme, doc)
   end
   if type(path) ~= "string" or path:sub(1, 1) ~= "/" or path:find("[%c%s#?\128-\255]") then
     return nil, "the path is not one"
+  elseif base.path ~= "" and climbs(path) then
+    return nil, "the path leads out of what is served here"
   end
   local query = doc.query
   if query ~= nil and query ~= "" then
@@ -64,22 +77,22 @@ local function list_of(doc)
   return list
 end
 
---- The fields for the local server, as a list of { name, value }; its `length` is the
--- Content-Length, which is apart.
+--- The fields for the local server.
 -- @tparam table doc
 -- @tparam ?string host what the server is called; nil: as in its URL
+-- @treturn table list of { name, value }, but the Content-Length
+-- @treturn ?string that
 function target.headers(doc, host)
-  local list = {}
+  local list, length = {}, nil
   for _, pair in ipairs(headers.of_target(list_of(doc))) do
-    local lower = pair[1]:lower()
-    if lower == "content-length" then
-      list.length = pair[2]
+    if pair[1] == "Content-Length" then
+      length = pair[2]
     else
       list[#list + 1] = pair
     end
   end
   list[#list + 1] = host and { "Host", host } or nil
-  return list
+  return list, length
 end
 
 return target
