@@ -148,6 +148,24 @@ describe("servers of the tunneling proxy on one Redis", function()
     assert.equal(502, visitor:response().status)
   end)
 
+  it("try the next session when one is not there any more", function()
+    local one = client "stale"
+    local key = "/proxy/sessions/" .. one.key_id
+    local real = raw.command("ZRANGE", key, "0", "-1")[1]
+    for _, stale in ipairs { "deadbeef0000000o", real:sub(1, 8) .. "0000000o" } do
+      raw.command("ZADD", key, tostring(os.time() + 60), stale)
+    end
+    socket.sleep(0.25) -- what was known of it before
+    for _ = 1, 6 do
+      local visitor = brickchain.visit(ports[2], { host = one.hostname, method = "POST",
+        body = "still here" })
+      local request = one:expect "http-request"
+      assert.equal("still here", brickchain.bytes(request.body))
+      one:answer(request, {})
+      assert.equal(200, visitor:response().status)
+    end
+  end)
+
   it("count requests together, under the key of the original", function()
     local one = client "busy"
     for _ = 1, 40 do

@@ -4,6 +4,7 @@
 local brickchain = require "support.brickchain"
 local dkjson = require "dkjson"
 local http = require "support.http"
+local raw_websocket = require "support.raw_websocket"
 local signal = require "posix.signal"
 local sluice = require "support.sluice"
 
@@ -519,6 +520,37 @@ describe("the tunneling proxy", function()
       other:text(("x"):rep(5 * 1024 * 1024))
       assert.equal(1009, other:got("close").code)
       assert.equal(200, round_trip(one, {}).status)
+    end)
+
+    it("who does not read fills no memory, and others go on", function()
+      local one = client()
+      local token = one:token { key = brickchain.key "deaf",
+        payload = brickchain.payload(brickchain.base_url) }
+      local deaf = assert(http.connect { port = port })
+      deaf:send("GET /proxy/subscribe HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: "
+        .. "websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: "
+        .. "dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+      repeat
+        local line = deaf:receive "*l"
+      until line == ""
+      deaf:send(raw_websocket.frame(dkjson.encode {
+        ["@type"] = brickchain.base .. "registration-request.json", ["@id"] = "x",
+        mandateToken = token }, { mask = true }))
+      local text, host = "", nil
+      repeat
+        text = text .. assert(deaf:receive(1))
+        host = text:match('"hostname":"([^"]+)"')
+      until host
+      local visitors, body = {}, ("x"):rep(500000)
+      for i = 1, 70 do
+        visitors[i] = visit { method = "POST", host = host, body = body }
+      end
+      assert.equal(503, visitors[70]:response().status)
+      assert.equal(200, round_trip(one, {}).status)
+      deaf:close()
+      for i = 1, 69 do
+        visitors[i]:close()
+      end
     end)
 
     it("two with the same key take turns, and are not mixed up", function()

@@ -329,7 +329,8 @@ describe("a body through the tunneling proxy", function()
       os.execute("rm -r " .. folder)
     end)
 
-    local megabytes = tonumber(os.getenv "SLUICE_BRICKCHAIN_MB") or 64
+    local megabytes = tonumber(os.getenv "SLUICE_BRICKCHAIN_MB")
+      or sluice.is_sanitized and 16 or 64
 
     for _, way in ipairs { "down", "up" } do
       it("goes " .. way .. " between two sluices as it is, and is nowhere kept", function()

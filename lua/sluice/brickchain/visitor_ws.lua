@@ -16,10 +16,17 @@ local visitor_ws = {}
 -- Bytes for a visitor who does not read, from a client that knows no flow control.
 local most_queued = 4 * 1024 * 1024
 
---- Does the request ask for a WebSocket? Firefox says "keep-alive, Upgrade".
+--- Does the request ask for a WebSocket? Firefox says "keep-alive, Upgrade"; over HTTP/2 and 3
+-- (RFC 8441) there is neither field, and the request looks like a GET.
 function visitor_ws.is_asked(req)
+  local version = req:version()
+  if req:method() ~= "GET" then
+    return false
+  elseif version == "2" or version == "3" then
+    return req:header("sec-websocket-version") ~= nil
+  end
   local upgrade = req:header("upgrade")
-  return req:method() == "GET" and upgrade ~= nil and upgrade:lower() == "websocket"
+  return upgrade ~= nil and upgrade:lower() == "websocket"
     and (req:header("connection") or ""):lower():find("upgrade", 1, true) ~= nil
 end
 
