@@ -536,11 +536,11 @@ describe("the tunneling proxy", function()
       deaf:send(raw_websocket.frame(dkjson.encode {
         ["@type"] = brickchain.base .. "registration-request.json", ["@id"] = "x",
         mandateToken = token }, { mask = true }))
-      local text, host = "", nil
-      repeat
+      local text = ""
+      while not text:find('"hostname":"[^"]+"') do
         text = text .. assert(deaf:receive(1))
-        host = text:match('"hostname":"([^"]+)"')
-      until host
+      end
+      local host = text:match('"hostname":"([^"]+)"')
       local visitors, body = {}, ("x"):rep(500000)
       for i = 1, 70 do
         visitors[i] = visit { method = "POST", host = host, body = body }

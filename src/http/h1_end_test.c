@@ -192,6 +192,28 @@ static void the_client_ends_first(void)
     end();
 }
 
+static void the_client_ended_before_the_upgrade(const char *early)
+{
+    begin_holding();
+    r.on_body_end = NULL;
+    rig_say(&r, UPGRADE);
+    rig_say(&r, early);
+    rig_fin(&r);
+    sl_check(r.n_closed == 0);
+    rig_respond(&r, 101, SL_LENGTH_UNKNOWN);
+    sl_check(rig_write(&r, "", false) == 0);
+    rig_settle(&r);
+    sl_check(r.n_body_fin == 0); /* nobody reads */
+    sl_exchange_read(r.ex, true);
+    rig_settle(&r);
+    sl_check_str(sl_buf_str(&r.body), sl_str_c(early));
+    sl_check(r.n_body_fin == 1 && r.ex != NULL && r.ex->request_ended);
+    sl_check(rig_write(&r, "", true) == 0);
+    rig_settle(&r);
+    sl_check(r.n_done == 1 && r.n_fin == 1 && r.n_error == 0 && r.n_closed == 1);
+    end();
+}
+
 static void the_handler_ends_first(void)
 {
     begin_raw();
@@ -650,6 +672,8 @@ int main(void)
     bytes_go_both_ways();
     the_client_ends_first();
     the_handler_ends_first();
+    the_client_ended_before_the_upgrade("early ");
+    the_client_ended_before_the_upgrade("");
     a_paused_raw_channel_hears_nothing();
     a_raw_channel_is_reset();
     a_refused_upgrade_is_a_request();

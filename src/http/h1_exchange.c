@@ -102,8 +102,8 @@ static int h1_write(struct sl_exchange *ex, const struct iovec *iov, int n_iov, 
     if (c->is_raw && c->phase != SL_H1_RAW) {
         sl_h1_set_phase(c, SL_H1_RAW);
         ex->request_ended = false; /* the client's side of the raw channel is a body without end */
-        if (sl_buf_len(&c->in) > 0)
-            sl_h1_later(c); /* the client may have spoken the new protocol already */
+        if (sl_buf_len(&c->in) > 0 || c->got_fin)
+            sl_h1_later(c); /* the client may have spoken the new protocol already, or be gone */
     }
     rc = send_parts(c, parts, n, fin && c->is_raw);
     if (fin && (rc == 0 || rc == SL_E_AGAIN))
@@ -145,7 +145,7 @@ static void h1_read(struct sl_exchange *ex, bool on)
     if (on && c->phase == SL_H1_BODY && ex->req.expects_continue && !ex->forwards_continue &&
         ex->bytes_in == 0)
         send_continue(ex);
-    if (on && sl_buf_len(&c->in) > 0 && !c->is_consuming)
+    if (on && (sl_buf_len(&c->in) > 0 || c->got_fin) && !c->is_consuming)
         sl_h1_later(c);
     else if (!c->is_consuming)
         sl_h1_update(c);

@@ -424,6 +424,25 @@ static void consume_stash(struct sl_h1_conn *c)
     sl_h1_update(c);
 }
 
+static void end_raw_input(struct sl_h1_conn *c)
+{
+    c->raw_fin_in = true;
+    c->ex.request_ended = true;
+    c->ex.handler->on_body(&c->ex, NULL, 0, true);
+    if (c->phase == SL_H1_RAW && c->raw_fin_out)
+        sl_h1_later(c);
+}
+
+/* The client may have ended its side before the exchange became a raw channel. */
+static void take_early_fin(struct sl_h1_conn *c)
+{
+    bool takes_input = c->body_on || c->ex.response_ended;
+
+    if (c->phase == SL_H1_RAW && c->got_fin && !c->raw_fin_in && takes_input &&
+        sl_buf_len(&c->in) == 0)
+        end_raw_input(c);
+}
+
 static void on_fin(struct sl_stream *s)
 {
     struct sl_h1_conn *c = s->user;
@@ -445,11 +464,7 @@ static void on_fin(struct sl_stream *s)
             sl_h1_close(c, SL_CLOSE_ABORT, SL_E_CLOSED);
         return;
     case SL_H1_RAW:
-        c->raw_fin_in = true;
-        c->ex.request_ended = true;
-        c->ex.handler->on_body(&c->ex, NULL, 0, true);
-        if (c->phase == SL_H1_RAW && c->raw_fin_out)
-            sl_h1_later(c);
+        end_raw_input(c);
         return;
     case SL_H1_WAIT: /* half-closed: the answer still goes out */
     case SL_H1_CLOSED:
@@ -559,12 +574,14 @@ static void run_later(void *user)
 {
     struct sl_h1_conn *c = user;
 
-    if (c->phase == SL_H1_CLOSED)
+    if (c->phase == SL_H1_CLOSED) {
         tell_closed(c);
-    else if (c->is_finishing)
+    } else if (c->is_finishing) {
         end_exchange(c);
-    else
+    } else {
         consume_stash(c);
+        take_early_fin(c);
+    }
 }
 
 /* --- the connection as its owner sees it --- */
