@@ -21,7 +21,9 @@ local given, problem = settings.read(sluice.env, sluice.args)
 local proxy = given and server.new(given)
 
 local script = {
-  limits = { bind_address = given and given.address.host },
+  -- on_request waits for the client's answer, which may come after hours of uploading: TIMEOUT is
+  -- for clients that are silent.
+  limits = { bind_address = given and given.address.host, hook_timeout = 24 * 3600 * 1000 },
   memory_mb = 1024, -- of each worker: what is on its way to clients is at most a quarter of it
 }
 

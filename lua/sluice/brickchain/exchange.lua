@@ -156,9 +156,12 @@ function exchange:take(payload, kind, doc)
   end
 end
 
---- Messages for this worker were lost, maybe one for this visitor.
+--- Messages for this worker were lost, maybe one for this visitor; what comes from a session of the
+-- same worker does not go over the bus.
 function exchange:lost()
-  break_off(self, "lost")
+  if not (self.session and self._node:session(self.session)) then
+    break_off(self, "lost")
+  end
 end
 
 --- Waits for the answer.
