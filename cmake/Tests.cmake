@@ -82,7 +82,8 @@ sluice_setup(peers COMMAND packages/setup peers websocket
           e2e.transports e2e.tunnel
           e2e.websocket e2e.coreserver e2e.coreserver_netns e2e.coreserver_release e2e.coreserver_tls
           e2e.brickchain e2e.brickchain_ws e2e.brickchain_stream e2e.brickchain_redis e2e.brickchain_client
-          e2e.brickchain_client_ws e2e.bus_redis e2e.redis)
+          e2e.brickchain_client_ws e2e.brickchain_original
+          e2e.bus_redis e2e.redis)
 
 # A browser and a bad network cost their own time, whatever is in the program.
 sluice_setup(browser COMMAND packages/setup browser TESTS e2e.browser e2e.brickchain_browser)
