@@ -43,7 +43,7 @@ describe("the quickstart policy", function()
     local spec = testing.world.published[1].specs[1]
     assert.equal("self-signed", spec.cert)
     local origin = ("http://127.0.0.1:%d/x?y"):format(spec.targets[1].port)
-    local response = sluice.fetch(origin, { headers = { ["X-Policy"] = "ok" } })
+    local response = sluice.fetch(origin, { headers = { ["x-policy"] = "ok" } })
     assert.matches("^GET /x%?y\n", response.body)
     assert.matches("x%-policy: ok\n", response.body)
     assert.matches("curl %-k https://localhost:8443/\n", testing.world.printed[1])
