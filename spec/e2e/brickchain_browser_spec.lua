@@ -1,101 +1,132 @@
--- The tunneling proxy as a browser sees it: Chromium loads a page over HTTPS from the host name of
--- a client, and talks to it through a WebSocket with a subprotocol. The page tells what it has got.
+-- A service behind the tunneling proxy as a browser sees it, and curl: over TLS, with a certificate
+-- for all names of the domain, a page, an upload and a WebSocket through server and client.
 
 local brickchain = require "support.brickchain"
 local dkjson = require "dkjson"
+local peer = require "support.peer"
 local process = require "support.process"
+local raw_websocket = require "support.raw_websocket"
 local sluice = require "support.sluice"
 
 local page = [[
 <!doctype html><title>tunnel</title><script>
-function talk() {
+function socket() {
   return new Promise((resolve, reject) => {
-    const ws = new WebSocket("wss://" + location.host + "/echo?x=1", ["chat"]);
+    const ws = new WebSocket(location.href.replace("https", "wss") + "chat", ["v1", "v2"]);
     const got = [];
-    ws.onopen = () => ws.send("gr\u00fc\u00df dich");
+    ws.binaryType = "arraybuffer";
+    ws.onopen = () => { ws.send("gr\u00fc\u00dfe"); ws.send(new Uint8Array([0, 255, 128])); };
+    ws.onmessage = (event) => {
+      got.push(typeof event.data === "string" ? event.data : [...new Uint8Array(event.data)]);
+      if (got.length == 2) ws.close(4001, "bye");
+    };
+    ws.onclose = (event) => resolve({ got, code: event.code, protocol: ws.protocol });
     ws.onerror = () => reject("the WebSocket failed");
-    ws.onclose = (event) => resolve({ got, protocol: ws.protocol, code: event.code });
-    ws.onmessage = (event) => got.push(event.data);
   });
 }
-talk().catch((error) => ({ error: String(error) }))
+socket().catch((error) => ({ error: String(error) }))
   .then((result) => fetch("/result", { method: "POST", body: JSON.stringify(result) }));
 </script>]]
 
-describe("a browser at the tunneling proxy", function()
-  local server, port, secure, home, client
+describe("a service behind the tunneling proxy", function()
+  local folder, port, server, service, listener, host
+
+  -- A certificate for all clients.
+  local function make_certificate()
+    assert(os.execute(("openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes "
+      .. "-days 30 -subj /CN=tunnel.test -addext 'subjectAltName=DNS:*.tunnel.test' "
+      .. "-keyout %s/key -out %s/crt 2>/dev/null"):format(folder, folder)))
+  end
 
   setup(function()
-    port, secure, home = sluice.free_port(), sluice.free_port(), os.tmpname()
-    os.remove(home)
-    local pair = sluice.certificate "*.tunnel.test"
-    sluice.write(home .. ".crt", pair.cert)
-    sluice.write(home .. ".key", pair.key)
-    server = brickchain.server(port, { TLS_ADDR = ":" .. secure, TLS_CERT = home .. ".crt",
-      TLS_KEY = home .. ".key" })
-    client = brickchain.client(port)
+    folder = os.tmpname()
+    os.remove(folder)
+    os.execute("mkdir " .. folder)
+    make_certificate()
+    local plain = sluice.free_port()
+    local base = "http://127.0.0.1:" .. plain
+    port = sluice.free_port()
+    listener = peer.listen()
+    server = brickchain.server(plain, { BASE = base, TLS_ADDR = ":" .. port,
+      TLS_CERT = folder .. "/crt", TLS_KEY = folder .. "/key" })
+    service = brickchain.service(base, "http://127.0.0.1:" .. listener.port)
+    host = brickchain.hostname_of(service)
   end)
 
   teardown(function()
-    client:stop()
-    brickchain.remove_keys()
-    server:stop()
-    os.execute("rm -rf " .. home .. "*")
+    brickchain.stop_service(service)
+    assert.equal(0, server:stop())
+    listener:close()
+    os.execute("rm -r " .. folder)
+  end)
+
+  -- The next request that comes to the local server, which must be this one.
+  local function take(line)
+    while true do
+      local inner = assert(listener:accept(60), "nobody comes")
+      local request = inner:read()
+      if request.line == line then
+        inner.head = request
+        return inner, request
+      end
+      inner:send "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    end
+  end
+
+  local function answer(inner, body)
+    inner:send(("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nConnection: close\r\n"
+      .. "Content-Length: %d\r\n\r\n%s"):format(#body, body))
+  end
+
+  it("is there for curl", function()
+    local curl = process.start { "curl", "-sS", "--cacert", folder .. "/crt", "--resolve",
+      ("%s:%d:127.0.0.1"):format(host, port), "-w", "\n%{http_version}",
+      ("https://%s:%d/hello"):format(host, port) }
+    local inner, request = take "GET /hello HTTP/1.1"
+    assert.equal("https", request.headers["x-forwarded-proto"])
+    assert.equal(("%s:%d"):format(host, port), request.headers["x-forwarded-host"])
+    answer(inner, "hello")
+    assert.equal(0, curl:wait())
+    assert.equal("hello\n2\n", curl:text "stdout" .. "\n")
   end)
 
   -- The hash by which Chromium knows the key of our certificate.
   local function spki()
-    local pipe = io.popen(("openssl x509 -in %s.crt -pubkey -noout "
+    local pipe = io.popen(("openssl x509 -in %s/crt -pubkey -noout "
       .. "| openssl pkey -pubin -outform der | openssl dgst -sha256 -binary | openssl base64")
-      :format(home))
+      :format(folder))
     local hash = pipe:read("*l")
     pipe:close()
     return hash
   end
 
-  -- The next document of this kind. The browser asks for an icon whenever it likes: 404.
-  local function expect(kind)
-    while true do
-      local document = dkjson.decode(client:got("text").text)
-      local name = document["@type"]:match "/v1/([%w-]+)%.json$"
-      if name == "http-request" and document.url == "/favicon.ico" then
-        client:answer(document, { status = 404 })
-      elseif name ~= "ping" then
-        assert.equal(kind, name)
-        return document
-      end
-    end
+  local function browse()
+    return process.start { "chromium", "--headless", "--no-sandbox", "--disable-gpu",
+      "--disable-dev-shm-usage", "--no-first-run", "--user-data-dir=" .. folder .. "/home",
+      "--disable-background-networking", "--host-resolver-rules=MAP *.tunnel.test 127.0.0.1",
+      "--ignore-certificate-errors-spki-list=" .. spki(), "--remote-debugging-port=0",
+      ("https://%s:%d/"):format(host, port) }
   end
 
-  it("gets its page and its WebSocket", function()
-    local browser = process.start { "chromium", "--headless", "--no-sandbox", "--disable-gpu",
-      "--disable-dev-shm-usage", "--no-first-run", "--user-data-dir=" .. home .. "-profile",
-      "--disable-background-networking",
-      "--host-resolver-rules=MAP *.tunnel.test 127.0.0.1",
-      "--ignore-certificate-errors-spki-list=" .. spki(), "--remote-debugging-port=0",
-      ("https://%s:%d/page"):format(client.hostname, secure) }
-    finally(function()
-      browser:stop()
-    end)
-    local request = expect "http-request"
-    assert.equal("https", request.headers["X-Forwarded-Proto"])
-    client:answer(request, { body = page, headers = { ["Content-Type"] = "text/html" } })
-    local ws = expect "ws-request"
-    assert.equal("/echo", ws.url)
-    assert.equal("x=1", ws.query)
-    client:document("ws-response", { ["@id"] = ws["@id"], ok = true })
-    local message = expect "ws-message"
-    assert.equal("gr\195\188\195\159 dich", message.body)
-    for i = 1, 3 do
-      client:document("ws-message", { ["@id"] = ws["@id"], messageType = 1,
-        body = i .. message.body })
-    end
-    client:document("ws-teardown", { ["@id"] = ws["@id"] })
-    expect "ws-teardown"
-    request = expect "http-request"
-    client:answer(request, {})
-    assert.same({ got = { "1gr\195\188\195\159 dich", "2gr\195\188\195\159 dich",
-      "3gr\195\188\195\159 dich" }, protocol = "chat", code = 1000 },
-      dkjson.decode(brickchain.bytes(request.body)))
+  it("is there for a browser, with WebSockets", function()
+    local browser = browse()
+    finally(function() browser:stop() end)
+    answer(take "GET / HTTP/1.1", page)
+    local inner, request = take "GET /chat HTTP/1.1"
+    assert.equal("v1, v2", request.headers["sec-websocket-protocol"])
+    assert.equal(("https://%s:%d"):format(host, port), request.headers.origin)
+    raw_websocket.upgrade(inner, raw_websocket.accept_of(request.headers["sec-websocket-key"])
+      .. "\r\nSec-WebSocket-Protocol: v2")
+    assert.same({ "gr\195\188\195\159e", 1 }, { inner:read_message() })
+    assert.same({ "\0\255\128", 2 }, { inner:read_message() })
+    inner:send(raw_websocket.frame "hello")
+    inner:send(raw_websocket.frame("\1\2\255", { opcode = 2 }))
+    local payload, opcode = inner:read_message()
+    assert.same({ "\15\161bye", 8 }, { payload, opcode })
+    inner:send(raw_websocket.frame(payload, { opcode = 8 }))
+    inner, request = take "POST /result HTTP/1.1"
+    assert.same({ got = { "hello", { 1, 2, 255 } }, code = 4001, protocol = "v2" },
+      (dkjson.decode(request.body)))
+    answer(inner, "")
   end)
 end)

@@ -177,7 +177,7 @@ describe("a WebSocket through server and client", function()
       ws:close(4002, "bye")
       local code, reason = close_of(inner)
       assert.same({ 4002, "bye" }, { code, reason })
-      ws:got "close"
+      assert.equal(4002, ws:got("close").code)
     end)
 
     it("has no reason that nobody gave", function()

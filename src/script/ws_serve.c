@@ -14,6 +14,7 @@ struct sl_ws_serving {
     struct sl_str protocol; /* in the arena of the exchange: until the socket is made */
     int fn;
     bool has_channel; /* the socket may be fed */
+    bool has_ended;   /* the last that we say was written, or is on its way */
     bool is_starting; /* the head of the answer is still on its way */
     bool is_running;  /* the task */
     void (*on_gone)(void *user, int status, const char *error);
@@ -50,8 +51,10 @@ static void abort_exchange(struct sl_ws_serving *v)
 static int write_exchange(void *user, const struct iovec *iov, int n_iov, bool fin)
 {
     struct sl_ws_serving *v = user;
+    int rc = v->ex != NULL ? sl_exchange_write(v->ex, iov, n_iov, fin) : SL_E_CLOSED;
 
-    return v->ex != NULL ? sl_exchange_write(v->ex, iov, n_iov, fin) : SL_E_CLOSED;
+    v->has_ended = fin && (rc == 0 || rc == SL_E_AGAIN);
+    return rc;
 }
 
 static void read_exchange(void *user, bool on)
@@ -62,12 +65,14 @@ static void read_exchange(void *user, bool on)
         sl_exchange_read(v->ex, on);
 }
 
+/* Once both sides have ended, the exchange does by itself, after what we have said last. */
 static void close_channel(void *user)
 {
     struct sl_ws_serving *v = user;
 
     v->has_channel = false;
-    abort_exchange(v);
+    if (v->ex == NULL || !v->has_ended || !v->ex->request_ended)
+        abort_exchange(v);
     free_if_over(v);
 }
 
