@@ -330,7 +330,7 @@ function res:target() end
 ---@return sluice.Verb
 function sluice.deny(status, body) end
 
----Answers by itself. headers: name to value, or a list of { name, value } pairs, in which a name may come twice. A body function, in on_request or a handler of sluice.serve, runs as a task and writes the body piece by piece; the response ends when it returns. The head goes out with its first out:write(), an empty one included. If it throws before that, the client gets 500; after that the message is broken off. With a header content-length, which then must be right, the client knows the length beforehand. For HEAD, 204 and 304 the function is not called. The task is cancelled when the client goes, which over HTTP/1 shows when something is written.
+---Answers by itself. headers: name to value, or a list of { name, value } pairs, in which a name may come twice. A body function, in on_request or a handler of sluice.serve, runs as a task and writes the body piece by piece; the response ends when it returns. The head goes out with its first out:write(), an empty one included. If it throws, or returns false, before that, the client gets 500; after that the message is broken off. What it throws is logged. With a header content-length, which then must be right, the client knows the length beforehand. For HEAD, 204 and 304 the function is not called. The task is cancelled when the client goes, which over HTTP/1 shows when something is written.
 ---@param status integer # 200 to 599
 ---@param body? string|fun(out: sluice.Out)
 ---@param headers? table<string, string>|string[][]
@@ -449,7 +449,7 @@ function event:set() end
 ---@return "timed out"|nil
 function event:wait(timeout) end
 
----One HTTP request; redirects are not followed. timeout: 30 s for all of it; max_body: 16 MiB; verify: true; unix: a socket to connect to instead of the host. headers: name to value, or a list of { name, value } pairs. stream: returns when the head of the response is there; its body is read with response:read(), of any length. A body function runs as a task and writes the body of the request, with a header content-length if it is known; it ends with the response, and if it throws the request is broken off. With either of them timeout is for connecting, for each wait for the other side to take or send something, and for the head of the response.
+---One HTTP request; redirects are not followed. timeout: 30 s for all of it; max_body: 16 MiB; verify: true; unix: a socket to connect to instead of the host. headers: name to value, or a list of { name, value } pairs. stream: returns when the head of the response is there; its body is read with response:read(), of any length. A body function runs as a task and writes the body of the request, with a header content-length if it is known; it ends with the response, and if it throws or returns false the request is broken off. With either of them timeout is for connecting, for each wait for the other side to take or send something, and for the head of the response.
 ---@param url string
 ---@param options? {method?: string, headers?: table<string, string>|string[][], body?: string|fun(out: sluice.Out), stream?: boolean, timeout?: number, max_body?: integer, cookie?: string, verify?: boolean, ca_file?: string, unix?: string}
 ---@return sluice.FetchResponse|nil

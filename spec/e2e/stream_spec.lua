@@ -199,6 +199,15 @@ describe("bodies in pieces", function()
         end
       end)
 
+      it("that give up do not look whole, and are nobody's mistake", function()
+        local client = peer.connect { port = port }
+        client:send("GET /throw?false HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert.matches("\r\n\r\n3e8\r\n" .. ("x"):rep(1000) .. "\r\n$", (client:read_all()))
+        client:close()
+        ask(port, "/throw?early")
+        assert.matches("on purpose", sluice.logged(program, "the script failed").error)
+      end)
+
       it("let others run, however often a function writes or reads", function()
         local n = sluice.is_sanitized and 20000 or 100000
         assert.same({ 0, tostring(n) }, { shell("curl -sS 'http://127.0.0.1:%d/lines?%d' | wc -l",

@@ -129,7 +129,7 @@ static void on_uploader_end(struct sl_task *task, enum sl_task_end end)
     f->uploader = NULL;
     sl_outlet_close(&f->out);
     if (end == SL_TASK_RETURNED && !f->is_over)
-        f->is_returned = sl_outlet_check_whole(&f->out, f->script, "fetch body");
+        f->is_returned = sl_outlet_returned(&f->out, task, f->script, "fetch body");
     if (f->is_over)
         free_if_over(f);
     else if (f->is_returned)

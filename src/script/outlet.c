@@ -91,10 +91,22 @@ bool sl_outlet_is_whole(const struct sl_outlet *o)
     return o->error == 0 && !o->is_torn && (o->left == 0 || o->left == SL_LENGTH_UNKNOWN);
 }
 
-bool sl_outlet_check_whole(const struct sl_outlet *o, struct sl_script *s, const char *what)
+static bool has_given_up(const struct sl_task *task)
+{
+    lua_State *L = sl_task_lua(task);
+
+    return sl_task_results(task) > 0 && lua_isboolean(L, 1) && !lua_toboolean(L, 1);
+}
+
+bool sl_outlet_returned(struct sl_outlet *o, const struct sl_task *task, struct sl_script *s,
+                        const char *what)
 {
     char text[128] = "the body function returned while another task was writing";
 
+    if (has_given_up(task)) {
+        o->is_torn = true;
+        return false;
+    }
     if (sl_outlet_is_whole(o))
         return true;
     if (!o->is_torn)

@@ -46,7 +46,7 @@ struct sl_outlet {
     struct sl_task_link soon;  /* goes on with a writer that lets others run */
     size_t run;                /* what was written in this run of the writer, as it costs */
     bool is_blocked;           /* nothing can be written until sl_outlet_written() */
-    bool is_torn;              /* a writer was left in the middle */
+    bool is_torn;              /* it was left in the middle */
     int error;                 /* of a write, 0: none */
 };
 
@@ -59,9 +59,11 @@ void sl_outlet_written(struct sl_outlet *o);
 /* Nothing can be written or read any more; a task that waits hears "closed" at the end of the
  * turn. Before the owner goes. */
 void sl_outlet_close(struct sl_outlet *o);
-/* Everything was written that was promised. When the body function has returned without, that is
- * logged as a mistake of `what`. */
+/* Everything was written that was promised. */
 bool sl_outlet_is_whole(const struct sl_outlet *o);
-bool sl_outlet_check_whole(const struct sl_outlet *o, struct sl_script *s, const char *what);
+/* The task of the body function has returned: whether the body is whole. If it is not, that is
+ * logged as a mistake of `what`, unless the function said so itself, by returning false. */
+bool sl_outlet_returned(struct sl_outlet *o, const struct sl_task *task, struct sl_script *s,
+                        const char *what);
 
 #endif

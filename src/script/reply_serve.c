@@ -165,7 +165,7 @@ static void on_task_end(struct sl_task *task, enum sl_task_end end)
     sl_exchange_read(v->ex, false); /* what is left is the server's to discard */
     v->is_returned = end == SL_TASK_RETURNED;
     if (v->is_returned) {
-        (void)sl_outlet_check_whole(&v->out, v->script, "reply");
+        (void)sl_outlet_returned(&v->out, task, v->script, "reply");
         finish(v);
     }
     if (end == SL_TASK_THREW)

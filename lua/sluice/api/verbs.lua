@@ -11,8 +11,9 @@ return {
     doc = "Answers by itself. headers: name to value, or a list of { name, value } pairs, in which "
       .. "a name may come twice. A body function, in on_request or a handler of sluice.serve, runs "
       .. "as a task and writes the body piece by piece; the response ends when it returns. The "
-      .. "head goes out with its first out:write(), an empty one included. If it throws before "
-      .. "that, the client gets 500; after that the message is broken off. With a header "
+      .. "head goes out with its first out:write(), an empty one included. If it throws, or "
+      .. "returns false, before that, the client gets 500; after that the message is broken off. "
+      .. "What it throws is logged. With a header "
       .. "content-length, which then must be right, the client knows the length beforehand. For "
       .. "HEAD, 204 and 304 the function is not called. The task is cancelled when the client "
       .. "goes, which over HTTP/1 shows when something is written." },

@@ -126,7 +126,7 @@ end
 
 -- Answers.
 
--- The body as it comes. What breaks off must not look complete, so that is thrown.
+-- The body as it comes. What breaks off must not look complete: false breaks it off here, too.
 local function download(self, status, list)
   if list.length then
     list[#list + 1] = { "Content-Length", list.length }
@@ -140,7 +140,8 @@ local function download(self, status, list)
     repeat
       local piece, err = flow:read()
       if not piece and err then
-        error("the client's answer broke off: " .. err, 0)
+        sluice.log.debug("the answer of a client broke off", { error = err })
+        return false
       end
     until not piece or not out:write(piece)
     current:close()

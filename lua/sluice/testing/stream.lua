@@ -132,7 +132,9 @@ function stream.run(fn, source)
   }
   world.scheduler:spawn(function()
     local ok, err = pcall(fn, out)
-    if ok then
+    if ok and err == false then
+      sink:fail("aborted")
+    elseif ok then
       sink:finish()
     else
       table.insert(world.logged, { level = "error", message = "the script failed",

@@ -130,13 +130,13 @@ end
 
 -- The request.
 
--- The body as it comes; throws when it does not come whole, which breaks the request off.
+-- The body as it comes; false when it does not come whole, which breaks the request off.
 local function body_of(up)
   return function(out)
     while true do
       local piece, err = up:read()
       if not piece and err then
-        error("the visitor's request broke off: " .. err, 0)
+        return false
       elseif not piece or not out:write(piece) then
         return
       end
