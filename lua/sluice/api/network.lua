@@ -14,9 +14,9 @@ return {
       .. "value, or a list of { name, value } pairs. stream: returns when the head of the response "
       .. "is there; its body is read with response:read(), of any length. A body function runs as "
       .. "a task and writes the body of the request, with a header content-length if it is known; "
-      .. "it ends with the response, and if it throws or returns false the request is broken off. With either of "
-      .. "them timeout is for connecting, for each wait for the other side to take or send "
-      .. "something, and for the head of the response." },
+      .. "it ends with the response, and if it throws or returns false the request is broken off. "
+      .. "With either of them timeout is for connecting, for each wait for the other side to take "
+      .. "or send something, and for the head of the response." },
   { name = "response:read", args = { { "max?", "integer", "bytes, default 64 KiB" } },
     waits = true, returns = { { "string|nil", "nil at the end" },
       { "string|nil", 'why there is none: "closed by the peer", "timed out", …' } },
