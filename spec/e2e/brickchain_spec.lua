@@ -542,13 +542,13 @@ describe("the tunneling proxy", function()
       end
       local host = text:match('"hostname":"([^"]+)"')
       local visitors, body = {}, ("x"):rep(500000)
-      for i = 1, 70 do
+      for i = 1, 100 do
         visitors[i] = visit { method = "POST", host = host, body = body }
       end
-      assert.equal(503, visitors[70]:response().status)
+      assert.equal(503, visitors[100]:response().status)
       assert.equal(200, round_trip(one, {}).status)
       deaf:close()
-      for i = 1, 69 do
+      for i = 1, 99 do
         visitors[i]:close()
       end
     end)
