@@ -18,13 +18,13 @@ local routes = require "sluice.routes"
 local settings = require "sluice.brickchain.client.settings"
 local sluice = require "sluice"
 
--- Routes that this machine serves itself, as in docs/standalone.md.
+-- Routes that this machine serves itself, as in docs/standalone.md, and to itself alone.
 local own_routes = {}
 
 local given, problem = settings.read(sluice.env, sluice.args)
 local service
 
-local script = {}
+local script = { limits = { bind_address = "127.0.0.1" } }
 
 function script.check()
   if not given then

@@ -246,7 +246,8 @@ function brickchain.service(endpoint, target, env, options)
     all[name] = value
   end
   options = options or {}
-  options.script, options.env, options.workers = "scripts/brickchain-client.lua", all, 1
+  options.script = options.script or "scripts/brickchain-client.lua"
+  options.env, options.workers = all, 1
   local service = sluice.start(options)
   service.folder = folder
   return service
