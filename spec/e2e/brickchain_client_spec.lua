@@ -385,6 +385,26 @@ describe("a client of the tunneling proxy", function()
     assert.equal(502, http.request({ port = port, host = host, path = "/" }).status)
   end)
 
+  it("reaches its server over TLS, if that is the one", function()
+    local certificate = sluice.certificate "localhost"
+    local path, plain, tls = os.tmpname(), sluice.free_port(), sluice.free_port()
+    sluice.write(path, certificate.cert)
+    sluice.write(path .. ".key", certificate.key)
+    local own_base = "https://localhost:" .. tls
+    local own = brickchain.server(plain, { BASE = own_base, TLS_ADDR = "127.0.0.1:" .. tls,
+      TLS_CERT = path, TLS_KEY = path .. ".key" })
+    local refused = brickchain.service(own_base, "http://127.0.0.1:1")
+    local accepted = brickchain.service(own_base, "http://127.0.0.1:1", { CA_FILE = path })
+    finally(function()
+      brickchain.stop_service(refused)
+      brickchain.stop_service(accepted)
+      own:stop()
+      os.execute(("rm %s %s.key"):format(path, path))
+    end)
+    assert.truthy(sluice.logged(refused, "cannot register").error:find("certificate", 1, true))
+    assert.matches("^https://", sluice.logged(accepted, "registered").url)
+  end)
+
   it("comes back under the same name when the server was away", function()
     local origin, origin_port = sluice.origin("app")
     finally(function() origin:stop() end)

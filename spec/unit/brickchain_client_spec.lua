@@ -296,6 +296,18 @@ describe("a client", function()
     assert.equal(2, logged "registered")
   end)
 
+  it("is soon back when the server starts again, and not when that does not work", function()
+    for i = 1, 3 do
+      register()
+      newest():close(1012, "the server is starting again")
+      clock:advance(0.31)
+      assert.equal(i + 1, #peers)
+    end
+    newest():close(1012, "before it was registered")
+    clock:advance(3.99) -- half of the fourth pause
+    assert.equal(4, #peers)
+  end)
+
   it("tries again when there is no server", function()
     local script = world.websockets["ws://hub/proxy/subscribe"]
     world.websockets["ws://hub/proxy/subscribe"] = nil

@@ -19,6 +19,9 @@ client.__index = client
 local first_pause, longest_pause = 1, 30
 local stable = 60 -- after so many seconds a lost connection is a new trouble
 
+-- A server that starts again says so (close code 1012), and is there at once.
+local restart_code, restart_pause = 1012, 0.2
+
 -- Bytes of one message of a server. A request in a document has 512,000 bytes of body.
 local max_message = 4 * 1024 * 1024
 
@@ -71,7 +74,7 @@ local function on_registered(self, answer)
   sluice.spawn(tell, self, answer) -- a disk may be slow
 end
 
--- One connection, from its beginning to its end; why it ended.
+-- One connection, from its beginning to its end; why it ended, and the code of its close.
 local function attend(self)
   local settings = self.settings
   local url = ("%s://%s/proxy/subscribe"):format(
@@ -85,11 +88,12 @@ local function attend(self)
     return "closed"
   end
   self._link = link.new(settings, ws, self._health)
-  err = self._link:run(identity.token(self._key, settings.endpoint.text), function(answer)
+  local code
+  err, code = self._link:run(identity.token(self._key, settings.endpoint.text), function(answer)
     on_registered(self, answer)
   end)
   self._link, self.hostname = nil, nil
-  return err
+  return err, code
 end
 
 local function jitter()
@@ -102,14 +106,14 @@ function client:run()
   local pause = first_pause
   while not self._is_closed do
     self._began = nil
-    local why = attend(self)
+    local why, code = attend(self)
     local began = self._began
     if self._is_closed then
       return
     elseif began and sluice.now() - began >= stable then
       pause = first_pause
     end
-    local wait = pause * jitter()
+    local wait = (began and code == restart_code and restart_pause or pause) * jitter()
     sluice.log.warn(began and "the connection to the server is lost" or "cannot register",
       { server = self.settings.endpoint.text, error = why, again_in = math.floor(wait * 10) / 10 })
     self._closing:wait(wait)

@@ -136,10 +136,10 @@ end
 local function receive_all(self)
   local ends = sluice.now() + silence -- for the registration, pings or not
   while true do
-    local message, kind = self._ws:receive(self._asked and math.max(ends - sluice.now(), 0.001)
-      or silence)
+    local message, kind, code = self._ws:receive(self._asked
+      and math.max(ends - sluice.now(), 0.001) or silence)
     if not message then
-      return lost(self, kind)
+      return lost(self, kind), code
     elseif kind == "binary" and message:byte() ~= 123 then -- {
       take_frame(self, message)
     else
@@ -155,12 +155,14 @@ end
 -- @tparam string token
 -- @tparam function on_registered gets the registration-response; must not wait
 -- @treturn string why it ended
+-- @treturn ?integer the code of the server's close
 function link:run(token, on_registered)
   self._asked, self._on_registered = messages.new_id(), on_registered
+  local code
   local ok, why = self._ws:send(messages.registration_request(self._asked, token,
     self.settings.session, { version = messages.extension_version }))
   if ok then
-    why = receive_all(self)
+    why, code = receive_all(self)
   end
   self._ws:close()
   local open = self._open
@@ -168,7 +170,7 @@ function link:run(token, on_registered)
   for _, exchange in pairs(open) do
     exchange:cancel()
   end
-  return why
+  return why, code
 end
 
 --- Tells the server that nobody is here any more; run() returns soon after.
