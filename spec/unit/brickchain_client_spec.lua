@@ -103,7 +103,8 @@ describe("a request for the local server", function()
   it("has all fields of a sluice, and no field that would break it", function()
     local list, length = target.headers({ sluice = { pairs = { { "Cookie", "a" }, { "Cookie", "b" },
       { "Content-Length", "5" }, { "Connection", "x-one" }, { "X-One", "1" }, { "Host", "h" },
-      { "a b", "c" }, { "A", "b\r\nc" }, { 1, "x" }, { "X" }, "no", { "Te", "trailers" } } } })
+      { "a b", "c" }, { "A", "b\r\nc" }, { 1, "x" }, { "X" }, "no",
+      { "X", "y", "z" }, { "Te", "trailers" } } } })
     assert.same({ { "Cookie", "a" }, { "Cookie", "b" } }, list)
     assert.equal("5", length)
     list = target.headers({ headers = { Accept = "*/*" } }, "other")

@@ -5,22 +5,24 @@ local field = require "sluice.field"
 
 local headers = {}
 
+-- Names are looked up in their canonical form, which costs no new string for each field.
+
 -- Of one connection (RFC 9110, 7.6.1), or answered by us.
 local of_connection = {
-  connection = true, ["keep-alive"] = true, ["proxy-connection"] = true, te = true,
-  trailer = true, ["transfer-encoding"] = true, upgrade = true, ["http2-settings"] = true,
-  expect = true, host = true,
+  Connection = true, ["Keep-Alive"] = true, ["Proxy-Connection"] = true, Te = true,
+  Trailer = true, ["Transfer-Encoding"] = true, Upgrade = true, ["Http2-Settings"] = true,
+  Expect = true, Host = true,
 }
 
 local of_websocket = {
-  ["sec-websocket-key"] = true, ["sec-websocket-version"] = true,
-  ["sec-websocket-extensions"] = true, ["sec-websocket-accept"] = true,
+  ["Sec-Websocket-Key"] = true, ["Sec-Websocket-Version"] = true,
+  ["Sec-Websocket-Extensions"] = true, ["Sec-Websocket-Accept"] = true,
 }
 
 -- Who claims to have been on the way; true only when it comes from a proxy that is trusted.
 local of_proxies = {
-  ["x-forwarded-for"] = true, ["x-forwarded-proto"] = true, ["x-forwarded-host"] = true,
-  ["x-forwarded-port"] = true, ["x-real-ip"] = true, forwarded = true,
+  ["X-Forwarded-For"] = true, ["X-Forwarded-Proto"] = true, ["X-Forwarded-Host"] = true,
+  ["X-Forwarded-Port"] = true, ["X-Real-Ip"] = true, Forwarded = true,
 }
 
 local canonical_names, n_canonical = {}, 0
@@ -40,14 +42,21 @@ function headers.canonical(name)
   return result
 end
 
+local canonical = headers.canonical
+
+-- The field itself when its name is canonical already, as it mostly is.
+local function with_name(pair, name)
+  return pair[1] == name and pair or { name, pair[2] }
+end
+
 -- Names that a Connection field declares to be of this connection.
 local function declared(list)
   local names
   for i = 1, #list do
-    if list[i][1]:lower() == "connection" then
+    if canonical(list[i][1]) == "Connection" then
       for name in list[i][2]:gmatch("[^%s,]+") do
         names = names or {}
-        names[name:lower()] = true
+        names[canonical(name)] = true
       end
     end
   end
@@ -62,23 +71,22 @@ function headers.of_request(list, about)
   local out, n, chain, has = {}, 0, nil, {}
   local dropped = declared(list)
   for i = 1, #list do
-    local name, value = list[i][1], list[i][2]
-    local lower = name:lower()
-    if lower == "x-forwarded-for" then
+    local name, value = canonical(list[i][1]), list[i][2]
+    if name == "X-Forwarded-For" then
       chain = about.is_trusted and (chain and chain .. ", " .. value or value) or nil
-    elseif not of_connection[lower] and not (dropped and dropped[lower])
-      and (about.is_trusted or not of_proxies[lower])
-      and not (about.is_websocket and of_websocket[lower]) then
+    elseif not of_connection[name] and not (dropped and dropped[name])
+      and (about.is_trusted or not of_proxies[name])
+      and not (about.is_websocket and of_websocket[name]) then
       n = n + 1
-      out[n] = { headers.canonical(name), value }
-      has[lower] = of_proxies[lower]
+      out[n] = with_name(list[i], name)
+      has[name] = of_proxies[name]
     end
   end
   out[n + 1] = { "X-Forwarded-For", chain and chain .. ", " .. about.ip or about.ip }
-  if not has["x-forwarded-proto"] then
+  if not has["X-Forwarded-Proto"] then
     out[#out + 1] = { "X-Forwarded-Proto", about.scheme }
   end
-  if not has["x-forwarded-host"] and about.host then
+  if not has["X-Forwarded-Host"] and about.host then
     out[#out + 1] = { "X-Forwarded-Host", about.host }
   end
   return out
@@ -102,11 +110,11 @@ local function add(out, name, value)
   if type(name) ~= "string" or type(value) ~= "string" or not field.is_name(name) then
     return
   end
-  local lower = name:lower()
-  if lower == "content-length" then
+  local known = canonical(name)
+  if known == "Content-Length" then
     out.length = value:find("^%d+$") and #value <= 15 and value or nil
     return
-  elseif of_connection[lower] or of_websocket[lower] then
+  elseif of_connection[known] or of_websocket[known] then
     return
   end
   if not field.is_value(value) then
@@ -150,10 +158,10 @@ function headers.of_target(list)
   local out, n = {}, 0
   local dropped = declared(list)
   for i = 1, #list do
-    local lower = list[i][1]:lower()
-    if not of_connection[lower] and not (dropped and dropped[lower]) then
+    local name = canonical(list[i][1])
+    if not of_connection[name] and not (dropped and dropped[name]) then
       n = n + 1
-      out[n] = { headers.canonical(list[i][1]), list[i][2] }
+      out[n] = with_name(list[i], name)
     end
   end
   return out

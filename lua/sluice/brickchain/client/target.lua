@@ -53,10 +53,8 @@ function target.url(base, scheme, doc)
 end
 
 -- Nothing that a server says may break the message for the local server.
-local function add(list, name, value)
-  if field.is_name(name) and field.is_value(value) then
-    list[#list + 1] = { name, value }
-  end
+local function may_be_sent(name, value)
+  return field.is_name(name) and field.is_value(value)
 end
 
 -- From a sluice all fields in order, from an original a table.
@@ -65,14 +63,16 @@ local function list_of(doc)
   local pairs_of_sluice = doc.sluice and doc.sluice.pairs
   if type(pairs_of_sluice) == "table" then
     for _, pair in ipairs(pairs_of_sluice) do
-      if type(pair) == "table" then
-        add(list, pair[1], pair[2])
+      if type(pair) == "table" and #pair == 2 and may_be_sent(pair[1], pair[2]) then
+        list[#list + 1] = pair
       end
     end
     return list
   end
   for name, value in pairs(doc.headers or {}) do
-    add(list, name, value)
+    if may_be_sent(name, value) then
+      list[#list + 1] = { name, value }
+    end
   end
   return list
 end
