@@ -16,11 +16,12 @@ local sluice = require "sluice"
 local client = {}
 client.__index = client
 
+-- Seconds between two connections.
 local first_pause, longest_pause = 1, 30
 local stable = 60 -- after so many seconds a lost connection is a new trouble
 
--- A server that starts again says so (close code 1012), and is there at once.
-local restart_code, restart_pause = 1012, 0.2
+-- A server that starts again says so (close code 1012), and is there in a moment.
+local restart_code, restart_pause, restart_stable = 1012, 0.1, 5
 
 -- Bytes of one message of a server. A request in a document has 512,000 bytes of body.
 local max_message = 4 * 1024 * 1024
@@ -96,6 +97,17 @@ local function attend(self)
   return err, code
 end
 
+-- The pause after a connection that lasted so many seconds (nil: it never was one), if there would
+-- be `pause` otherwise.
+local function pause_after(pause, lasted, code)
+  if not lasted then
+    return pause
+  elseif code == restart_code and lasted >= restart_stable then
+    return restart_pause
+  end
+  return lasted >= stable and first_pause or pause
+end
+
 local function jitter()
   local a, b = sluice.crypto.random(2):byte(1, 2)
   return 0.5 + (a * 256 + b) / 65536
@@ -110,12 +122,12 @@ function client:run()
     local began = self._began
     if self._is_closed then
       return
-    elseif began and sluice.now() - began >= stable then
-      pause = first_pause
     end
-    local wait = (began and code == restart_code and restart_pause or pause) * jitter()
+    pause = pause_after(pause, began and sluice.now() - began, code)
+    local wait = pause * jitter()
     sluice.log.warn(began and "the connection to the server is lost" or "cannot register",
-      { server = self.settings.endpoint.text, error = why, again_in = math.floor(wait * 10) / 10 })
+      { server = self.settings.endpoint.text, error = why,
+        again_in = math.floor(wait * 100) / 100 })
     self._closing:wait(wait)
     pause = math.min(pause * 2, longest_pause)
   end
