@@ -7,7 +7,7 @@ local sluice = require "support.sluice"
 
 local id = "d6491799-3a4c-4d0f-9ed4-0a6a2f6d5a11"
 local ws_id = "082a5896-2d7e-4a52-8f0e-6a9d9c1f7b00" -- the newest; each has its own
-local at = '"@timestamp":"2026-11-20T10:55:37.358808793Z"'
+local at = os.date '!"@timestamp":"%Y-%m-%dT%H:%M:%S.358808793Z"'
 
 -- What the original server sends, its fields in its order.
 local function get(path, of, rest)
@@ -172,7 +172,7 @@ describe("with an original server a client", function()
       assert.equal(400, (answer()).status)
     end
     for _, text in ipairs { "", "{", "[]", "hello", '{"@type":"x"}', get("/x", ""),
-      get("/x"):gsub("2026", "MMXXVI"), get("/x"):gsub('"%*/%*"', '["a"]'),
+      get("/x"):gsub("T%d", "Tx"), get("/x"):gsub('"%*/%*"', '["a"]'),
       get("/x", ("a"):rep(200)), ws_message("for nobody"), ws_teardown() } do
       original:text(text)
     end

@@ -376,6 +376,24 @@ describe("a client", function()
       assert.equal(1, #asked)
     end)
 
+    it("leaves what an original has kept too long, whatever the time is there", function()
+      newest():close(1001, "going")
+      clock:advance(1.6)
+      local _, doc = heard()
+      local shift = 100000
+      local function at(seconds, of)
+        local stamp = os.date("!%Y-%m-%dT%H:%M:%SZ", math.floor(sluice.time()) + shift + seconds)
+        return (of:gsub('"@timestamp":"[^"]*"', '"@timestamp":"' .. stamp .. '"'))
+      end
+      say(at(0, messages.registration_response(doc.id, "kid", "kid.tunnel.test")))
+      say(at(-32, request()))
+      assert.equal(0, #asked)
+      say(at(-28, request()))
+      assert.equal(1, #asked)
+      say(at(-32, request(id:sub(1, -2) .. "2", { path = "/x", pairs = sluice.json.array {} })))
+      assert.equal(2, #asked) -- a sluice keeps none
+    end)
+
     it("has no more at a time than it may, and says so", function()
       for i = 1, 4 do
         say(request(id:sub(1, -2) .. i))

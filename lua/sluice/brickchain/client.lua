@@ -23,8 +23,9 @@ local stable = 60 -- after so many seconds a lost connection is a new trouble
 -- A server that starts again says so (close code 1012), and is there in a moment.
 local restart_code, restart_pause, restart_stable = 1012, 0.1, 5
 
--- Bytes of one message of a server. A request in a document has 512,000 bytes of body.
-local max_message = 4 * 1024 * 1024
+-- Bytes of one message of a server; a longer one ends the connection. A request in a document has
+-- 512,000 bytes of body, but originals let messages of WebSockets have any length.
+local max_message = 16 * 1024 * 1024
 
 --- @tparam table settings from sluice.brickchain.client.settings
 -- @treturn ?table

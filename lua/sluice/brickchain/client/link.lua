@@ -16,6 +16,10 @@ link.__index = link
 -- A server sends at least a ping every 10 s.
 local silence = 20
 
+-- Seconds after which a visitor of an original has been told that nobody answers. It keeps requests
+-- for a client that is away, and sends them when it is back: to serve them then may do harm.
+local patience = 30
+
 -- Bytes of the documents that opened what is under way.
 local most_held = 64 * 1024 * 1024
 
@@ -75,9 +79,24 @@ local function is_id(id)
   return id and #id <= 128 and id:find("^[%w._:-]+$") ~= nil
 end
 
+-- By the clock of the server, which the answer to the registration has shown.
+local function is_stale(self, doc)
+  return not doc.sluice and doc.timestamp and self._offset
+    and sluice.time() + self._offset - doc.timestamp > patience
+end
+
+local function ignore(self, doc)
+  if not self._has_ignored then -- there may be ten thousand
+    self._has_ignored = true
+    sluice.log.warn("requests that waited too long at the server are ignored", { url = doc.url })
+  end
+end
+
 local function start(self, starter, doc, size)
   if not is_id(doc.id) or self._open[doc.id] then
     return
+  elseif is_stale(self, doc) then
+    return ignore(self, doc)
   elseif self._n_open >= self.settings.max_requests or self._n_held + size > most_held then
     return self:aside(starter.refuse, self, doc)
   end
@@ -108,6 +127,7 @@ local function take_document(self, text)
     end
   elseif kind == "registration-response" and doc.id == self._asked and doc.keyID then
     self._asked = nil
+    self._offset = doc.timestamp and doc.timestamp - sluice.time()
     self._on_registered(doc)
   elseif not kind and self._asked and text:byte() ~= 123 then -- {
     return text

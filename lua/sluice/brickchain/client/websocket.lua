@@ -189,7 +189,9 @@ local function take_message(self, doc)
     return
   end
   self._queued = self._queued + #body + cost
-  if self._queued > most_queued then
+  if #body > self._link.settings.max_message then
+    return break_off(self, 1009, "too large")
+  elseif self._queued > most_queued then
     return break_off(self, 1008, "too slow")
   end
   self._last = self._last + 1
