@@ -68,11 +68,21 @@ local function must_stream(session, length)
   return node.is_sluice(session) and (not length or length > small)
 end
 
+-- The next piece of the body. A visitor may go while one is on its way to the client, and his
+-- request is not there to be read any more.
+local function read(self)
+  local ok, piece, err = pcall(self.reader.read, self.reader)
+  if ok then
+    return piece, err
+  end
+  return nil, "gone"
+end
+
 -- Sends the body as it comes. `self.reader` is the request until it is decided, then its reply.
 local function pump(self)
   local sender = self.exchange:upload()
   while true do
-    local piece, err = self.reader:read()
+    local piece, err = read(self)
     if not piece then
       if err then
         self.exchange:close()
