@@ -1,7 +1,9 @@
 local flow = require "sluice.brickchain.flow"
 local frames = require "sluice.brickchain.frames"
 local headers = require "sluice.brickchain.headers"
+local memory = require "sluice.bus.memory"
 local messages = require "sluice.brickchain.messages"
+local node = require "sluice.brickchain.node"
 local sluice = require "sluice"
 local testing = require "sluice.testing"
 
@@ -364,5 +366,30 @@ describe("the fields of an answer", function()
     assert.same({ { "Set-Cookie", "a=1" }, { "Set-Cookie", "b=2" }, { "Content-Length", "3" } },
       headers.of_target { { "set-cookie", "a=1" }, { "connection", "x-y" }, { "x-y", "z" },
         { "set-cookie", "b=2" }, { "content-length", "3" }, { "keep-alive", "x" } })
+  end)
+end)
+
+describe("a node", function()
+  before_each(testing.reset)
+
+  it("goes on after a message that it could not bear, and says that it was lost", function()
+    local bus = memory.new()
+    local one, got, lost = node.new(bus), {}, 0
+    one:open()
+    local visitor = one:new_id()
+    one:add_visitor(visitor, {
+      take = function(_, payload)
+        assert(payload ~= "too much", "CPU budget used up")
+        table.insert(got, payload)
+      end,
+      lost = function()
+        lost = lost + 1
+      end,
+    })
+    for _, payload in ipairs { "first", "too much", "last" } do
+      bus:publish("/proxy/nodes/" .. one.id, "v" .. visitor .. payload)
+    end
+    assert.same({ "first", "last" }, got)
+    assert.equal(1, lost)
   end)
 end)

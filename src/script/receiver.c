@@ -2,9 +2,8 @@
 
 #include "script/bind.h"
 
-/* A task that receives on and on lets the loop have its turn after this time, which is looked at
- * once so many messages. */
-enum { MAX_AT_ONCE_MS = 5, LOOK_EVERY = 64 };
+/* A task that receives on and on lets the loop have its turn after this time. */
+enum { MAX_AT_ONCE_MS = 5 };
 
 static struct sl_task *take_task(struct sl_receiver *r)
 {
@@ -19,7 +18,6 @@ static void serve(void *user)
 {
     struct sl_receiver *r = user;
 
-    r->n_at_once = 0;
     r->since_ms = sl_loop_now_ms(r->loop);
     sl_task_resume(take_task(r), r->push, r->user);
     r->on_idle(r->user); /* freed memory waits for the end of the turn */
@@ -58,11 +56,8 @@ void sl_receiver_wake(struct sl_receiver *r)
         sl_loop_soon(r->loop, &r->soon, serve, r);
 }
 
-static bool may_go_on(struct sl_receiver *r)
+static bool may_go_on(const struct sl_receiver *r)
 {
-    if (++r->n_at_once < LOOK_EVERY)
-        return true;
-    r->n_at_once = 0;
     return sl_loop_now_ms(r->loop) - r->since_ms < MAX_AT_ONCE_MS;
 }
 

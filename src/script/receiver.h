@@ -16,8 +16,7 @@ struct sl_receiver {
     struct sl_task *task; /* NULL: nobody waits */
     struct sl_timer timer;
     struct sl_task_link soon;
-    unsigned n_at_once; /* messages without a wait, */
-    uint64_t since_ms;  /* since then */
+    uint64_t since_ms; /* when it began to receive without a wait */
     sl_push_fn *push;
     void (*on_idle)(void *user);
     void *user;

@@ -17,6 +17,9 @@ link.__index = link
 local most_queued, most_queued_messages = 32 * 1024 * 1024, 20000
 local most_queued_here, queued_here = 256 * 1024 * 1024, 0
 
+-- Seconds of writing without a pause.
+local most_at_once = 0.005
+
 -- What a client may have open, and how many answers to nothing it may send.
 local most_open, most_stray, most_keys = 10000, 100, 100
 
@@ -66,15 +69,25 @@ local function dequeue(self)
   return message, kind
 end
 
-local function write_all(self, ws)
-  while not self._is_closed do
-    while self._first <= self._last do
-      local message, kind = dequeue(self)
-      if not ws:send(message, kind) then
-        return
-      end
-      self._sent_at = sluice.now()
+-- Somebody who takes all that is sent must not keep the others waiting.
+local function write_queue(self, ws)
+  local since = sluice.now()
+  while self._first <= self._last do
+    local message, kind = dequeue(self)
+    if not ws:send(message, kind) then
+      return nil
     end
+    self._sent_at = sluice.now()
+    if self._sent_at - since >= most_at_once then
+      sluice.sleep(0)
+      since = sluice.now()
+    end
+  end
+  return true
+end
+
+local function write_all(self, ws)
+  while not self._is_closed and write_queue(self, ws) do
     self._event:wait()
   end
 end
@@ -379,17 +392,27 @@ function link:retire()
   end)
 end
 
---- Serves a client until it goes.
-function link:run(ws)
-  self._ws = ws
-  local writer = sluice.spawn(write_all, self, ws)
-  local pulse = sluice.spawn(keep_alive, self)
+local function read_all(self, ws)
   repeat
     local message, kind = ws:receive()
     if message and not self._closing then
       take(self, message, kind)
     end
   until not message
+end
+
+-- However it ends, by a mistake too, nothing goes through this WebSocket any more.
+local function attend(work, self, ws)
+  sluice.spawn(work, self, ws):wait()
+  ws:close(1011)
+end
+
+--- Serves a client until it goes.
+function link:run(ws)
+  self._ws = ws
+  local writer = sluice.spawn(attend, write_all, self, ws)
+  local pulse = sluice.spawn(keep_alive, self)
+  attend(read_all, self, ws)
   pulse:cancel()
   forget(self)
   writer:wait()

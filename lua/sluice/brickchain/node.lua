@@ -155,7 +155,6 @@ local function receive(self, message)
   end
 end
 
-
 -- Messages are missing, nobody knows whose: whoever waits for any gets an answer now.
 local function lose_all(self)
   sluice.log.warn("messages between nodes were lost", { node = self.id })
@@ -189,10 +188,17 @@ local function run(self, subscription)
     elseif why == "lost" then
       lose_all(self)
     else
-      break
+      retire_all(self)
+      return true
     end
   end
-  retire_all(self)
+end
+
+-- A message that was too much for a task is one that is lost, and no more than that.
+local function listen(self, subscription)
+  while not sluice.spawn(run, self, subscription):wait() do
+    sluice.spawn(lose_all, self):wait()
+  end
 end
 
 --- Listens to what the others say. On a worker, once, where a task may be started.
@@ -200,7 +206,7 @@ function node:open()
   sluice.bus.subscribe(stop_topic, function()
     retire_all(self)
   end)
-  sluice.spawn(run, self, self._bus:subscribe(topic .. self.id))
+  sluice.spawn(listen, self, self._bus:subscribe(topic .. self.id))
 end
 
 --- Tells the nodes of this process that it ends.

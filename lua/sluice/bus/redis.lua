@@ -152,7 +152,8 @@ local function run(self)
       local since = sluice.now()
       sluice.log.info("the bus is connected to Redis")
       go_up(self)
-      err = pump(self)
+      local why, thrown = sluice.spawn(pump, self):wait()
+      err = why or thrown
       failures = sluice.now() - since > LONGEST_PAUSE and 0 or failures
     end
     drop(self)

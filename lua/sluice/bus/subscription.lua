@@ -11,8 +11,8 @@ subscription.__index = subscription
 local MAX_WAITING, MAX_WAITING_BYTES = 16384, 16 * 1024 * 1024
 local MAX_RUNNING = 256
 -- A task that receives on and on lets others have their turn after this time, which is looked at
--- once so many messages.
-local MAX_AT_ONCE, LOOK_EVERY = 0.005, 64
+-- once so many messages; so many bytes are as good as one more.
+local MAX_AT_ONCE, LOOK_EVERY, BYTES = 0.005, 64, 16384
 
 --- @tparam string topic
 -- @tparam[opt] function fn
@@ -46,7 +46,9 @@ local function take(self)
   local entry = self._queue[self._first]
   self._queue[self._first] = nil
   self._first = self._first + 1
-  self._bytes = self._bytes - #(entry[1] or "")
+  local len = #(entry[1] or "")
+  self._bytes = self._bytes - len
+  self._at_once = self._at_once + 1 + len / BYTES
   return entry[1], entry[2]
 end
 
@@ -120,7 +122,6 @@ local function wait_until(self, deadline)
 end
 
 local function let_others_run(self)
-  self._at_once = self._at_once + 1
   if self._at_once >= LOOK_EVERY then
     self._at_once = 0
     if sluice.now() - self._since >= MAX_AT_ONCE then
