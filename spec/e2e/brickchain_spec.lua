@@ -545,7 +545,8 @@ describe("the tunneling proxy", function()
       for i = 1, 100 do
         visitors[i] = visit { method = "POST", host = host, body = body }
       end
-      assert.equal(503, visitors[100]:response().status)
+      local refused = visitors[100]:response().status
+      assert.is_true(refused == 503 or (sluice.is_sanitized and refused == 504), refused)
       assert.equal(200, round_trip(one, {}).status)
       deaf:close()
       for i = 1, 99 do
