@@ -78,12 +78,10 @@ endfunction()
 sluice_setup(coreflow COMMAND spec/support/coreflow/install TESTS e2e.coreflow e2e.coreflow_libraries example.coreflow.coreflow)
 set_tests_properties(e2e.coreflow_libraries PROPERTIES TIMEOUT 600) # node with 400 packages, started twenty times
 sluice_setup(peers COMMAND packages/setup peers websocket
-    TESTS e2e.acme e2e.acme_redis e2e.attacks_h2 e2e.attacks_quic e2e.backend_h2 e2e.h3 e2e.mux e2e.mux_life e2e.proxy_quic e2e.stream
-          e2e.transports e2e.tunnel
-          e2e.websocket e2e.coreserver e2e.coreserver_netns e2e.coreserver_release e2e.coreserver_tls
-          e2e.brickchain e2e.brickchain_ws e2e.brickchain_stream e2e.brickchain_redis e2e.brickchain_client
-          e2e.brickchain_client_ws e2e.brickchain_original
-          e2e.bus_redis e2e.redis)
+    TESTS e2e.acme e2e.acme_redis e2e.attacks_h2 e2e.attacks_quic e2e.backend_h2 e2e.brickchain e2e.brickchain_client
+          e2e.brickchain_client_ws e2e.brickchain_original e2e.brickchain_redis e2e.brickchain_stream e2e.brickchain_ws
+          e2e.bus_redis e2e.coreserver e2e.coreserver_netns e2e.coreserver_release e2e.coreserver_tls e2e.h3 e2e.mux
+          e2e.mux_life e2e.proxy_quic e2e.redis e2e.stream e2e.transports e2e.tunnel e2e.websocket)
 
 # A browser and a bad network cost their own time, whatever is in the program.
 sluice_setup(browser COMMAND packages/setup browser TESTS e2e.browser e2e.brickchain_browser)
