@@ -24,6 +24,7 @@ local script = {
   -- on_request waits for the client's answer, which may come after hours of uploading: TIMEOUT is
   -- for clients that are silent.
   limits = { bind_address = given and given.address.host, hook_timeout = 24 * 3600 * 1000 },
+  budget_ms = 1000, -- documents of a megabyte take their time on a small machine
   memory_mb = 1024, -- of each worker: what is on its way to clients is at most a quarter of it
 }
 

@@ -547,10 +547,13 @@ describe("the tunneling proxy", function()
       end
       local refused = visitors[100]:response().status
       assert.is_true(refused == 503 or (sluice.is_sanitized and refused == 504), refused)
+      for i = 1, sluice.is_sanitized and 99 or 0 do -- a slow program is still busy with these
+        visitors[i]:response()
+      end
       assert.equal(200, round_trip(one, {}).status)
       deaf:close()
-      for i = 1, 99 do
-        visitors[i]:close()
+      for _, visitor in ipairs(visitors) do
+        visitor:close()
       end
     end)
 

@@ -259,6 +259,15 @@ local function greet(self, doc)
   self._node:add_session(self.session, self)
 end
 
+-- Before anybody can learn of the client.
+local function expect_requests(self, key_id)
+  if not self._keys[key_id] then
+    self._keys[key_id] = true
+    self._n_keys = self._n_keys + 1
+    self._server.store:listen(key_id)
+  end
+end
+
 handlers["registration-request"] = function(self, doc)
   if self._n_keys >= most_keys then
     return self:close(1008, "too many keys")
@@ -267,17 +276,13 @@ handlers["registration-request"] = function(self, doc)
   local ok
   if key_id then
     greet(self, doc)
+    expect_requests(self, key_id)
     ok, err = self._server.registry:add(key_id, self.session, jwk)
   end
   if not ok then
     sluice.log.info("a registration was refused", { error = err, ip = self.ip })
     enqueue(self, err) -- a bare text, which is what originals send
     return self:close(1008, "not registered", true)
-  end
-  if not self._keys[key_id] then
-    self._keys[key_id] = true
-    self._n_keys = self._n_keys + 1
-    self._server.store:listen(key_id)
   end
   enqueue(self, messages.registration_response(doc.id or "", key_id,
     key_id .. "." .. self._settings.domain, node_class.is_sluice(self.session)

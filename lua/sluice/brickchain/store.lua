@@ -32,6 +32,7 @@ local function on_redis(rate, options)
     limiter = limiter.redis(rate, command) }, store)
   self.node = node.new(bus)
   self.node:open()
+  self._bus = bus
   self._originals = originals.new(self.node, bus, self.registry)
   self.node:add_originals(self._originals)
   bus:wait(first_wait)
@@ -49,10 +50,12 @@ function store.new(settings)
   return on_memory(rate)
 end
 
---- A client is connected here.
+--- A client is connected here. Waits until requests for it come here, if that takes no longer than
+-- Redis may.
 function store:listen(key_id)
   if self._originals then
     self._originals:listen(key_id)
+    self._bus:wait(first_wait)
   end
 end
 
