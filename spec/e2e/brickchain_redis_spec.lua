@@ -54,7 +54,7 @@ end
 
 describe("servers of the tunneling proxy on one Redis", function()
   local store, servers, ports, raw
-  local peers = {}
+  local keep, stop_kept = brickchain.keeper()
 
   setup(function()
     store = redis.new()
@@ -77,17 +77,7 @@ describe("servers of the tunneling proxy on one Redis", function()
     store:stop()
   end)
 
-  after_each(function()
-    for _, peer in ipairs(peers) do
-      peer:stop()
-    end
-    peers = {}
-  end)
-
-  local function keep(peer)
-    table.insert(peers, peer)
-    return peer
-  end
+  after_each(stop_kept)
 
   local function client(name, options)
     options = options or {}

@@ -10,7 +10,7 @@ local sluice = require "support.sluice"
 
 describe("the tunneling proxy", function()
   local server, port
-  local peers = {}
+  local keep, stop_kept = brickchain.keeper()
 
   setup(function()
     port = sluice.free_port()
@@ -22,17 +22,7 @@ describe("the tunneling proxy", function()
     assert.equal(0, server:stop())
   end)
 
-  after_each(function()
-    for _, peer in ipairs(peers) do
-      peer:stop()
-    end
-    peers = {}
-  end)
-
-  local function keep(peer)
-    table.insert(peers, peer)
-    return peer
-  end
+  after_each(stop_kept)
 
   local function connect()
     return keep(brickchain.connect(port))

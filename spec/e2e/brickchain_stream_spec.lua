@@ -10,7 +10,7 @@ local sluice = require "support.sluice"
 
 describe("a body through the tunneling proxy", function()
   local server, port, base, one, id
-  local peers = {}
+  local keep, stop_kept = brickchain.keeper()
 
   setup(function()
     port = sluice.free_port()
@@ -24,16 +24,10 @@ describe("a body through the tunneling proxy", function()
   end)
 
   before_each(function()
-    one = brickchain.client(port, { sluice = { version = 1 }, base = base })
-    table.insert(peers, one)
+    one = keep(brickchain.client(port, { sluice = { version = 1 }, base = base }))
   end)
 
-  after_each(function()
-    for _, peer in ipairs(peers) do
-      peer:stop()
-    end
-    peers = {}
-  end)
+  after_each(stop_kept)
 
   local function frame(kind, n, payload)
     return kind .. id .. string.char(math.floor(n / 2 ^ 24) % 256, math.floor(n / 65536) % 256,

@@ -3,7 +3,6 @@ local dkjson = require "dkjson"
 local http = require "support.http"
 local peer = require "support.peer"
 local process = require "support.process"
-local raw_websocket = require "support.raw_websocket"
 local signal = require "posix.signal"
 local sluice = require "support.sluice"
 
@@ -84,21 +83,7 @@ server.serve_forever()]] }
   end)
 
   it("passes a WebSocket", function()
-    local listener = peer.listen()
-    server:add("ws.localhost", listener.port)
-    local client = peer.connect { port = server.http_port }
-    client:send("GET / HTTP/1.1\r\nHost: ws.localhost\r\nConnection: keep-alive, Upgrade\r\n"
-      .. "Upgrade: websocket\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n"
-      .. "Sec-WebSocket-Version: 13\r\n\r\n")
-    local inner = raw_websocket.accept(listener)
-    assert.equal(101, client:read_head().status)
-    inner:send(raw_websocket.frame "down")
-    assert.equal("down", client:receive(6):sub(3))
-    client:send "up"
-    assert.equal("up", inner:receive(2))
-    client:close()
-    inner:close()
-    listener:close()
+    server:pass_websocket("ws.localhost", { port = server.http_port }, "keep-alive, Upgrade")
   end)
 
   it("passes each event of a stream at once", function()
@@ -352,21 +337,12 @@ describe("core-server", function()
   it("ends in order when the socket says so, too", function()
     local server = core_server.start()
     finally(function() server:stop() end)
-    local listener = peer.listen()
-    server:add("slow.test", listener.port)
-    local client = peer.connect { port = server.http_port }
-    client:send "GET / HTTP/1.1\r\nHost: slow.test\r\n\r\n"
-    local inner = listener:accept()
-    inner:read_head()
+    local answer = server:hold_request()
     assert.same({ "", "ok" }, { server:command "shutdown" })
     assert.is_true(core_server.eventually(function()
       return not http.connect { port = server.http_port }
     end))
-    inner:send "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlate"
-    assert.equal("late", client:read().body)
-    client:close()
-    inner:close()
-    listener:close()
+    answer()
     assert.equal(0, server.program:wait(sluice.patience))
   end)
 

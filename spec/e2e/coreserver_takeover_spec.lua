@@ -3,7 +3,6 @@
 
 local core_server = require "support.core_server"
 local dkjson = require "dkjson"
-local peer = require "support.peer"
 local process = require "support.process"
 local sluice = require "support.sluice"
 
@@ -135,19 +134,10 @@ for i in range(300):
 
   it("lets what is open at the first end as it likes", function()
     local first = start()
-    local listener = peer.listen()
-    first:add("slow.test", listener.port)
-    local client = peer.connect { port = first.http_port }
-    client:send "GET / HTTP/1.1\r\nHost: slow.test\r\n\r\n"
-    local inner = listener:accept()
-    inner:read_head()
+    local answer = first:hold_request()
     local second = start(first)
     assert.equal(404, second:get("unknown.test").status)
-    inner:send "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlate"
-    assert.equal("late", client:read().body)
-    client:close()
-    inner:close()
-    listener:close()
+    answer()
     assert.equal(0, first.program:wait(sluice.patience))
   end)
 
@@ -196,20 +186,11 @@ print(sock.recv(100).decode())]], folder .. "/control.sock" }
 
   it("may be the original: the first frees its ports and finishes what is open", function()
     local server = start()
-    local listener = peer.listen()
-    server:add("slow.test", listener.port)
-    local client = peer.connect { port = server.http_port }
-    client:send "GET / HTTP/1.1\r\nHost: slow.test\r\n\r\n"
-    local inner = listener:accept()
-    inner:read_head()
+    local answer = server:hold_request()
     local original = start_original(server)
     original:wait_for("stdout", "^commands$", sluice.patience)
     assert.equal("original", server:get("anything").body)
-    inner:send "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlate"
-    assert.equal("late", client:read().body)
-    client:close()
-    inner:close()
-    listener:close()
+    answer()
     assert.equal(0, server.program:wait(sluice.patience))
   end)
 

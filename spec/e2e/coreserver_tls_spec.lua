@@ -4,7 +4,6 @@ local core_server = require "support.core_server"
 local http = require "support.http"
 local peer = require "support.peer"
 local process = require "support.process"
-local raw_websocket = require "support.raw_websocket"
 local sluice = require "support.sluice"
 
 local function run(...)
@@ -78,21 +77,8 @@ describe("core-server with mkcert", function()
   end)
 
   it("passes a WebSocket", function()
-    local listener = peer.listen()
-    server:add("ws.localhost", listener.port)
-    local client = peer.connect { port = server.https_port, tls = true, host = "ws.localhost" }
-    client:send("GET / HTTP/1.1\r\nHost: ws.localhost\r\nConnection: Upgrade\r\n"
-      .. "Upgrade: websocket\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n"
-      .. "Sec-WebSocket-Version: 13\r\n\r\n")
-    local inner = raw_websocket.accept(listener)
-    assert.equal(101, client:read_head().status)
-    inner:send(raw_websocket.frame "down")
-    assert.equal("down", client:receive(6):sub(3))
-    client:send "up"
-    assert.equal("up", inner:receive(2))
-    client:close()
-    inner:close()
-    listener:close()
+    server:pass_websocket("ws.localhost",
+      { port = server.https_port, tls = true, host = "ws.localhost" }, "Upgrade")
   end)
 
   it("makes one certificate however many handshakes wait for it", function()

@@ -78,6 +78,21 @@ function brickchain.original(...)
   return original
 end
 
+--- Who ends the peers of a test: keep(peer), which returns it, and what to call after each test.
+function brickchain.keeper()
+  local kept = {}
+  local function keep(one)
+    table.insert(kept, one)
+    return one
+  end
+  return keep, function()
+    for _, one in ipairs(kept) do
+      one:stop()
+    end
+    kept = {}
+  end
+end
+
 -- Clients.
 
 local keys = {}

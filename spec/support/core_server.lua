@@ -5,9 +5,12 @@
 --   assert.equal(200, server:get("app.localhost").status)
 --   server:stop()
 
+local assert = require "luassert"
 local dkjson = require "dkjson"
 local http = require "support.http"
+local peer = require "support.peer"
 local process = require "support.process"
+local raw_websocket = require "support.raw_websocket"
 local sluice = require "support.sluice"
 local socket = require "socket"
 local unix = require "socket.unix"
@@ -129,6 +132,46 @@ function core_server:get(name, options)
     request[key] = value
   end
   return assert(http.request(request))
+end
+
+--- Words both ways through a WebSocket to a service that registers as `name`.
+-- @tparam string name
+-- @tparam table at of peer.connect
+-- @tparam string connection the Connection field of the browser
+function core_server:pass_websocket(name, at, connection)
+  local listener = peer.listen()
+  self:add(name, listener.port)
+  local client = peer.connect(at)
+  client:send(("GET / HTTP/1.1\r\nHost: %s\r\nConnection: %s\r\nUpgrade: websocket\r\n"
+    .. "Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\nSec-WebSocket-Version: 13\r\n\r\n")
+    :format(name, connection))
+  local inner = raw_websocket.accept(listener)
+  assert.equal(101, client:read_head().status)
+  inner:send(raw_websocket.frame "down")
+  assert.equal("down", client:receive(6):sub(3))
+  client:send "up"
+  assert.equal("up", inner:receive(2))
+  client:close()
+  inner:close()
+  listener:close()
+end
+
+--- A request that a service registered as slow.test has and does not answer yet.
+-- @treturn function answers it, and checks that the visitor gets the answer
+function core_server:hold_request()
+  local listener = peer.listen()
+  self:add("slow.test", listener.port)
+  local client = peer.connect { port = self.http_port }
+  client:send "GET / HTTP/1.1\r\nHost: slow.test\r\n\r\n"
+  local inner = listener:accept()
+  inner:read_head()
+  return function()
+    inner:send "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlate"
+    assert.equal("late", client:read().body)
+    client:close()
+    inner:close()
+    listener:close()
+  end
 end
 
 --- The state file.

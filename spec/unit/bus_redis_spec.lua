@@ -1,17 +1,8 @@
 local redisbus = require "sluice.bus.redis"
 local sluice = require "sluice"
 local subscriptions = require "sluice.bus.subscription"
+local started = require "support.started"
 local testing = require "sluice.testing"
-
-local function run(fn)
-  local results
-  sluice.spawn(function()
-    results = { fn() }
-  end)
-  return function()
-    return results
-  end
-end
 
 describe("a bus on Redis", function()
   local server
@@ -33,12 +24,12 @@ describe("a bus on Redis", function()
   it("reaches the other one", function()
     local one, two = redisbus.new(), redisbus.new()
     local exact, prefix = one:subscribe "a/1", one:subscribe "a/*"
-    assert.same({ true, 2 }, run(function() return two:publish("a/1", "m\0") end)())
-    assert.same({ "m\0", "a/1" }, run(function() return exact:receive() end)())
-    assert.same({ "m\0", "a/1" }, run(function() return prefix:receive() end)())
-    run(function() return one:publish("a/2", "n") end)
-    assert.same({ "n", "a/2" }, run(function() return prefix:receive() end)())
-    local got = run(function() return exact:receive(1) end)
+    assert.same({ true, 2 }, started(function() return two:publish("a/1", "m\0") end)())
+    assert.same({ "m\0", "a/1" }, started(function() return exact:receive() end)())
+    assert.same({ "m\0", "a/1" }, started(function() return prefix:receive() end)())
+    started(function() return one:publish("a/2", "n") end)
+    assert.same({ "n", "a/2" }, started(function() return prefix:receive() end)())
+    local got = started(function() return exact:receive(1) end)
     testing.clock():advance(1)
     assert.same({ nil, "timed out" }, got())
   end)
@@ -46,15 +37,15 @@ describe("a bus on Redis", function()
   it("takes a prefix as it is", function()
     local bus = redisbus.new()
     local subscription = bus:subscribe "a[b]?\\*"
-    run(function() bus:publish("abxx", "no") end)
-    run(function() bus:publish("a[b]?\\x", "yes") end)
-    assert.same({ "yes", "a[b]?\\x" }, run(function() return subscription:receive() end)())
+    started(function() bus:publish("abxx", "no") end)
+    started(function() bus:publish("a[b]?\\x", "yes") end)
+    assert.same({ "yes", "a[b]?\\x" }, started(function() return subscription:receive() end)())
   end)
 
   it("calls functions", function()
     local bus, got = redisbus.new(), {}
     bus:subscribe("t", function(message, topic) table.insert(got, message .. topic) end)
-    run(function() bus:publish("t", "1") bus:publish("t", "2") end)
+    started(function() bus:publish("t", "1") bus:publish("t", "2") end)
     assert.same({ "1t", "2t" }, got)
   end)
 
@@ -65,7 +56,7 @@ describe("a bus on Redis", function()
     assert.is_false(bus:is_up())
     assert.same({ nil, "not connected" }, { bus:publish("t", "m") })
     local later = bus:subscribe "t"
-    local got = run(function() return subscription:receive() end)
+    local got = started(function() return subscription:receive() end)
     testing.clock():advance(60)
     assert.is_nil(got())
     assert.equal(1, logged "the bus is without Redis")
@@ -73,25 +64,26 @@ describe("a bus on Redis", function()
     testing.clock():advance(10)
     assert.is_true(bus:is_up())
     assert.same({ nil, "lost" }, got())
-    run(function() return bus:publish("t", "m") end)
-    assert.same({ "m", "t" }, run(function() return subscription:receive() end)())
-    assert.same({ "m", "t" }, run(function() return later:receive() end)())
+    started(function() return bus:publish("t", "m") end)
+    assert.same({ "m", "t" }, started(function() return subscription:receive() end)())
+    assert.same({ "m", "t" }, started(function() return later:receive() end)())
   end)
 
   it("starts without Redis", function()
     server:stop()
     local bus = redisbus.new()
     local subscription = bus:subscribe "t"
-    local waited = run(function() return bus:wait(30) end)
+    local waited = started(function() return bus:wait(30) end)
     testing.clock():advance(20)
     assert.is_nil(waited())
     server:start()
     testing.clock():advance(10)
     assert.same({ true }, waited())
-    run(function() return bus:publish("t", "m") end)
-    assert.same({ "m", "t" }, run(function() return subscription:receive() end)()) -- and no "lost"
+    started(function() return bus:publish("t", "m") end)
+    local received = started(function() return subscription:receive() end)
+    assert.same({ "m", "t" }, received()) -- and no "lost"
     server:stop()
-    waited = run(function() return bus:wait(1) end)
+    waited = started(function() return bus:wait(1) end)
     testing.clock():advance(1)
     assert.same({ nil, "timed out" }, waited())
   end)
@@ -104,7 +96,7 @@ describe("a bus on Redis", function()
     testing.clock():advance(10)
     testing.clock():advance(1)
     assert.is_true(bus:is_up())
-    assert.same({ true, 0 }, run(function() return bus:publish("t", "m") end)())
+    assert.same({ true, 0 }, started(function() return bus:publish("t", "m") end)())
     assert.equal(1, logged "the bus is without Redis")
   end)
 
@@ -117,7 +109,7 @@ describe("a bus on Redis", function()
     two:cancel()
     assert.equal(0, server:subscribers "t")
     local three = bus:subscribe "t"
-    local got = run(function() return three:receive() end)
+    local got = started(function() return three:receive() end)
     bus:close()
     assert.same({ nil, "cancelled" }, got())
     assert.is_nil(next(server.connections))

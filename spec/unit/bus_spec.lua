@@ -1,18 +1,8 @@
 local ask = require "sluice.ask"
 local memory = require "sluice.bus.memory"
 local sluice = require "sluice"
+local started = require "support.started"
 local testing = require "sluice.testing"
-
--- Runs fn as a task, as far as it gets; what it returned by then.
-local function run(fn)
-  local results
-  sluice.spawn(function()
-    results = { fn() }
-  end)
-  return function()
-    return results
-  end
-end
 
 describe("the bus of the fake core", function()
   before_each(testing.reset)
@@ -26,7 +16,7 @@ describe("the bus of the fake core", function()
 
   it("hands a message to the task that waits", function()
     local subscription = sluice.bus.subscribe "a*"
-    local got = run(function() return subscription:receive(5) end)
+    local got = started(function() return subscription:receive(5) end)
     sluice.bus.publish("b", "no")
     assert.is_nil(got())
     sluice.bus.publish("ab", "yes")
@@ -35,12 +25,12 @@ describe("the bus of the fake core", function()
 
   it("tells of the time, of a cancellation and of a loss", function()
     local subscription = sluice.bus.subscribe "t"
-    local got = run(function() return subscription:receive(5) end)
+    local got = started(function() return subscription:receive(5) end)
     testing.clock():advance(5)
     assert.same({ nil, "timed out" }, got())
     subscription:lose()
     assert.same({ nil, "lost" }, { subscription:receive() })
-    got = run(function() return subscription:receive() end)
+    got = started(function() return subscription:receive() end)
     subscription:cancel()
     assert.same({ nil, "cancelled" }, got())
     assert.same({ nil, "cancelled" }, { subscription:receive() })
@@ -72,23 +62,23 @@ describe("a question", function()
 
   it("is answered", function()
     ask.serve("double", function(question) return question .. question end)
-    assert.same({ "abab" }, run(function() return ask.call("double", "ab") end)())
+    assert.same({ "abab" }, started(function() return ask.call("double", "ab") end)())
   end)
 
   it("fails as the server says", function()
     ask.serve("no", function() return nil, "not today" end)
-    assert.same({ nil, "not today" }, run(function() return ask.call("no", "") end)())
+    assert.same({ nil, "not today" }, started(function() return ask.call("no", "") end)())
     ask.serve("nothing", function() end)
-    assert.same({ nil, "no answer" }, run(function() return ask.call("nothing", "") end)())
+    assert.same({ nil, "no answer" }, started(function() return ask.call("nothing", "") end)())
   end)
 
   it("fails when the server throws", function()
     ask.serve("broken", function() error("on purpose", 0) end)
-    assert.same({ nil, "on purpose" }, run(function() return ask.call("broken", "") end)())
+    assert.same({ nil, "on purpose" }, started(function() return ask.call("broken", "") end)())
   end)
 
   it("fails at once when nobody serves it", function()
-    assert.same({ nil, "nobody answers" }, run(function() return ask.call("who", "") end)())
+    assert.same({ nil, "nobody answers" }, started(function() return ask.call("who", "") end)())
   end)
 
   it("fails when the answer takes too long", function()
@@ -96,7 +86,7 @@ describe("a question", function()
       sluice.sleep(60)
       return "late"
     end)
-    local got = run(function() return ask.call("slow", "", 2) end)
+    local got = started(function() return ask.call("slow", "", 2) end)
     testing.clock():advance(2)
     assert.same({ nil, "timed out" }, got())
     testing.clock():advance(60) -- the late answer is nobody's
@@ -110,7 +100,7 @@ describe("a question", function()
     end)
     local results = {}
     for i = 1, 129 do
-      results[i] = run(function() return ask.call("slow", "") end)
+      results[i] = started(function() return ask.call("slow", "") end)
     end
     assert.same({ nil, "busy" }, results[129]())
     testing.clock():advance(1)
@@ -119,7 +109,7 @@ describe("a question", function()
 
   it("has a largest size", function()
     ask.serve("long", function() return ("x"):rep(ask.max_length + 1) end)
-    local got = run(function() return ask.call("long", "") end)
+    local got = started(function() return ask.call("long", "") end)
     assert.same({ nil, "the answer is too long" }, got())
     assert.has_error(function() ask.call("long", ("x"):rep(ask.max_length + 1)) end,
       "ask.call: a string of at most 1047552 bytes expected")
