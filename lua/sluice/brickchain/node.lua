@@ -104,8 +104,8 @@ function node:to_session(session, what, id, payload)
     return nil, "too large"
   end
   local ok, reached = self._bus:publish(topic .. owner, "s" .. session .. what .. id .. payload)
-  if ok and reached == 0 then
-    return nil, "gone"
+  if ok and reached == 0 then -- a worker of this process is there, but its queue may be full
+    return nil, self._bus.is_local and "busy" or "gone"
   end
   return ok, reached
 end

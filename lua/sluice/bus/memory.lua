@@ -12,6 +12,9 @@ local sluice = require "sluice"
 local memory = {}
 memory.__index = memory
 
+--- Nobody can hear of it but this process.
+memory.is_local = true
+
 function memory.new()
   return setmetatable({}, memory)
 end
