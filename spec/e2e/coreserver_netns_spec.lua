@@ -9,10 +9,11 @@ local sluice = require "support.sluice"
 
 local user = "65534"
 
--- The address 192.0.2.1 is that of this machine for others. A checkout may lie where its owner alone
--- may look: the modules are also where an installed program has them.
+-- The address 192.0.2.1 is that of this machine for others. A checkout may lie where its owner
+-- alone may look: the modules are also where an installed program has them.
 local prefix = { "unshare", "--net", "--mount", "--propagation", "unchanged", "sh", "-c",
-  "mount --make-rprivate / 2>/dev/null; mount -t tmpfs none /usr/local/share && mkdir /usr/local/share/sluice && "
+  "mount --make-rprivate / 2>/dev/null; mount -t tmpfs none /usr/local/share && "
+  .. "mkdir /usr/local/share/sluice && "
   .. "mount --bind . /usr/local/share/sluice && ip link set lo up && "
   .. "ip address add 192.0.2.1/32 dev lo && exec setpriv --reuid " .. user .. " --regid " .. user
   .. " --clear-groups --inh-caps=-all,+net_bind_service --ambient-caps=-all,+net_bind_service "
